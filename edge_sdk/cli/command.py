@@ -1,0 +1,59 @@
+"""What a subcommand is, and the one function that runs them."""
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+from typing import NoReturn
+
+from edge_sdk.errors import EdgeError
+
+GROUP = "edge_sdk.commands"
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """One subcommand of `edge-sdk`."""
+
+    name: str
+    summary: str
+    """One line for `edge-sdk --help`."""
+    add_arguments: Callable[[argparse.ArgumentParser], None]
+    run: Callable[[argparse.Namespace], int]
+    """Gets the parsed arguments, gives the exit status."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run `edge-sdk ARGUMENTS`; the exit status is 0, 1 (the work failed) or 2 (wrong usage)."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    known = {entry.name: entry for entry in entry_points(group=GROUP)}
+    parser = argparse.ArgumentParser(
+        prog="edge-sdk", description="Federated learning on small machines."
+    )
+    parser.add_argument("command", choices=sorted(known), metavar="COMMAND", nargs="?")
+    parser.epilog = "commands: " + ", ".join(sorted(known)) + " (each has --help)"
+    name = next((word for word in arguments if not word.startswith("-")), None)
+    if name not in known or arguments[0] != name:
+        parser.parse_args(arguments[:1])
+        parser.print_help()
+        return 0 if arguments else 2
+    return run_command(known[name].load(), arguments[1:])
+
+
+def run_command(command: Command, arguments: Sequence[str]) -> int:
+    """Parse `arguments` for one command and run it; errors become one line on stderr."""
+    parser = argparse.ArgumentParser(prog=f"edge-sdk {command.name}", description=command.summary)
+    command.add_arguments(parser)
+    try:
+        return command.run(parser.parse_args(list(arguments)))
+    except EdgeError as error:
+        print(f"edge-sdk {command.name}: {type(error).__name__.lower()}: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+def run_and_exit(command: Command) -> NoReturn:
+    """`run_command` with the process's own arguments, for `python -m` entry points."""
+    sys.exit(run_command(command, sys.argv[1:]))

@@ -1,0 +1,49 @@
+"""`edge-sdk join URL`: take part in a federation with the examples of one file."""
+
+import argparse
+import asyncio
+import contextlib
+import logging
+from pathlib import Path
+
+from edge_sdk.cli.command import Command
+from edge_sdk.datasets import load_npz
+from edge_sdk.runtime.client import Client
+
+
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "url", help="address of the aggregation server, e.g. https://fl.example.org"
+    )
+    parser.add_argument("--token", default=None, help="join token; needed the first time only")
+    parser.add_argument("--data", type=Path, required=True, metavar="FILE.npz")
+    parser.add_argument("--user", type=int, help="take only this user's examples (user_train)")
+    parser.add_argument("--name", default="", help="what the operator sees this device as")
+    parser.add_argument("--state", type=Path, help="folder that survives restarts (default: XDG)")
+    parser.add_argument("--ca", type=Path, help="certificate authority file for a private server")
+    parser.add_argument("--threads", type=int, default=1, help="threads to train with (default 1)")
+    parser.add_argument("--verbose", action="store_true", help="log every step")
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    logging.basicConfig(
+        level=logging.DEBUG if arguments.verbose else logging.INFO,
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+    )
+    client = Client(
+        arguments.url,
+        token=arguments.token,
+        data=load_npz(arguments.data, user=arguments.user),
+        name=arguments.name,
+        state=arguments.state,
+        ca=arguments.ca,
+        threads=arguments.threads,
+    )
+    with contextlib.suppress(KeyboardInterrupt):
+        asyncio.run(client.run())
+    return 0
+
+
+COMMAND = Command(
+    "join", "Take part in a federation with the examples of one file.", _add_arguments, _run
+)
