@@ -63,7 +63,9 @@ def _installed(python: Path) -> dict[str, float | int]:
         if distribution.name not in INSTALLERS
     ]
     skipped = {
-        name for name in os.listdir(site) if name.split("-")[0] in INSTALLERS | {"pkg_resources"}
+        entry.name
+        for entry in site.iterdir()
+        if entry.name.split("-")[0] in INSTALLERS | {"pkg_resources"}
     }
     size = sum(
         path.lstat().st_size
