@@ -6,11 +6,13 @@
 """
 
 from edge_sdk.codecs.adding import decode_onto
+from edge_sdk.codecs.eden import Eden
 from edge_sdk.codecs.raw import Float16, Float32
 from edge_sdk.codecs.table import SPECS, codec_from_frame, codec_from_spec, frame_ids
 
 __all__ = [
     "SPECS",
+    "Eden",
     "Float16",
     "Float32",
     "codec_from_frame",

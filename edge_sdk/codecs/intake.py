@@ -11,7 +11,7 @@ MAX_DIMENSION = 1 << 31
 MAX_CHUNKS = 65_535
 """Most chunks in one vector; the same limit as in the frame header."""
 
-MAX_MAGNITUDE = 2.0**120
+MAX_MAGNITUDE = 2.0**110
 """Largest absolute value a lossy codec takes: above it a decoded value could overflow float32."""
 
 

@@ -64,7 +64,7 @@ class Float16:
     unbiased: ClassVar[bool] = False
 
     def encode(self, vector: Vector, *, seed: int, chunk_bytes: int) -> list[bytes]:  # noqa: ARG002 - the seed changes nothing here
-        """See `Codec.encode`; also refuses magnitudes over 2**120."""
+        """See `Codec.encode`; also refuses magnitudes over 2**110."""
         require_vector(vector, limit=MAX_MAGNITUDE)
         room = chunk_bytes - _HALF_HEAD.size
         count = chunks_needed(len(vector), unit_bytes=2, room_bytes=room)

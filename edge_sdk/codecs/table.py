@@ -4,7 +4,8 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from edge_sdk.codecs import raw
+from edge_sdk.codecs import eden, raw
+from edge_sdk.codecs.eden import Eden
 from edge_sdk.codecs.raw import Float16, Float32
 from edge_sdk.errors import Misuse, Unsupported
 from edge_sdk.interfaces import Codec
@@ -24,9 +25,12 @@ class Row:
     """Every codec of the family by the frame header's parameter field."""
 
 
+_EDENS = tuple(Eden(bits, rounds) for rounds in (2, 1, 3) for bits in range(1, 9))
+
 TABLE = (
     Row("float32", raw.WIRE_ID, {32: Float32()}),
     Row("float16", raw.WIRE_ID, {16: Float16()}),
+    Row("eden", eden.WIRE_ID, {codec.parameter: codec for codec in _EDENS}),
 )
 
 _BY_IDS = {(row.wire_id, p): codec for row in TABLE for p, codec in row.parameters.items()}
