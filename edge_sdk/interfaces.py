@@ -137,6 +137,10 @@ class Transport(Protocol):
     `Malformed` when its answer is not what the protocol says; nothing else.
     """
 
+    def identify(self, identity: Enrolled) -> None:
+        """Be this device, enrolled earlier: later calls carry its token."""
+        ...
+
     async def enrol(self, request: Enrol) -> Enrolled:
         """Join with a join token and become a device."""
         ...

@@ -1,0 +1,14 @@
+"""Take part: one participation as a straight line, and the loop around it.
+
+====================== ==========================================================================
+`client`               `Client.participate`: check in, decide, download, train, encode, send
+`loop`                 for ever: what each failure means for the next turn
+`backoff`              when to try again (pure)
+`spool`                the trained update on disk before it is sent, and how it is delivered
+`frames`               update -> frames, frames -> model (pure)
+`state`                identity and plans in the state folder
+`records`              files that survive a power cut
+`training`             local training in a thread that stops when asked
+`clock`                the real clock
+====================== ==========================================================================
+"""

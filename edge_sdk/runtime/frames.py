@@ -1,0 +1,77 @@
+"""Update to frames and frames to model. Pure: bytes and arrays in, bytes and arrays out."""
+
+import numpy as np
+
+from edge_sdk.codecs import codec_from_frame, codec_from_spec, frame_ids
+from edge_sdk.errors import Corrupt
+from edge_sdk.values import Choice, Task, Vector
+from edge_sdk.wire import HEADER_BYTES, Frame, FrameReader, Kind, pack
+
+MAX_MAGNITUDE = 1e18
+"""A coordinate of an update beyond this means that training diverged."""
+
+
+def has_diverged(delta: Vector) -> bool:
+    """Whether `delta` holds NaN, an infinity or a magnitude that no training step can mean."""
+    largest = max(-float(delta.min(initial=0.0)), float(delta.max(initial=0.0)))
+    return not largest < MAX_MAGNITUDE  # a comparison with NaN is False
+
+
+def update_frames(delta: Vector, task: Task, choice: Choice, *, examples: int) -> list[bytes]:
+    """The frames that carry `delta` (float32, layout order), each at most `task.chunk_bytes`.
+
+    Raises:
+        Misuse: `delta` is not finite, or needs more chunks than a header can count.
+        Unsupported: the chosen codec is not of this release.
+    """
+    codec = codec_from_spec(choice.codec)
+    wire_id, parameter = frame_ids(codec)
+    room = task.chunk_bytes - HEADER_BYTES
+    payloads = codec.encode(delta, seed=task.seed, chunk_bytes=room)
+    return [
+        pack(
+            Frame(
+                kind=Kind.UPDATE,
+                codec=wire_id,
+                parameter=parameter,
+                index=index,
+                count=len(payloads),
+                stage=choice.stage,
+                run=task.run,
+                number=task.round,
+                examples=examples,
+                seed=task.seed,
+                dimension=len(delta),
+                payload=payload,
+            )
+        )
+        for index, payload in enumerate(payloads)
+    ]
+
+
+def model_weights(data: bytes, *, run: str, version: int, dimension: int) -> Vector:
+    """The model that the snapshot frames `data` hold: float32, length `dimension`.
+
+    Raises:
+        Malformed: not frames, not of this run, version and dimension, or not complete.
+    """
+    reader = FrameReader()
+    frames = reader.feed(data)
+    reader.close()
+    if not frames:
+        raise Corrupt("a model of no frames")
+    if len(frames) != frames[0].count or {f.index for f in frames} != set(range(len(frames))):
+        raise Corrupt(f"a model of {frames[0].count} chunks came in {len(frames)} frames")
+    weights = np.zeros(dimension, np.float32)
+    for frame in frames:
+        _check_model_frame(frame, run=run, version=version, dimension=dimension)
+        piece = codec_from_frame(frame.codec, frame.parameter).decode(frame.payload, frame.place)
+        piece.where.put(piece.values, weights)
+    return weights
+
+
+def _check_model_frame(frame: Frame, *, run: str, version: int, dimension: int) -> None:
+    if frame.kind is not Kind.SNAPSHOT or frame.run != run or frame.number != version:
+        raise Corrupt(f"asked for model {version} of run {run}, got another")
+    if frame.dimension != dimension:
+        raise Corrupt(f"model of dimension {frame.dimension}, the plan has {dimension}")
