@@ -1,0 +1,18 @@
+"""The reference aggregation server. Read it top down.
+
+=============== ===========================================================================
+`__main__`      the command: `python -m server_ref PLAN …` or `edge-sdk serve PLAN …`
+`settings`      every setting, from flags, environment and a TOML file
+`app`           builds the HTTP application and owns clock, sockets and threads
+`api/`          one function per call
+`coordinator`   the run: brings rounds, store and sums together; knows no HTTP
+`evaluation`    measures published versions on the operator's data
+`store/`        what survives: the log of chunks, SQLite for state, versions as files
+`rounds`        what a round may do: a pure state machine, drawn as a table
+`aggregate`     weighted means, pure
+`downlink`      model versions as frames, pure
+=============== ===========================================================================
+
+The rule of durability: the log of compressed chunks and the recorded order of commits are the
+truth; sums in memory are a cache of them, so that the same log gives the same model bit for bit.
+"""

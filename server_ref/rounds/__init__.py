@@ -1,0 +1,112 @@
+"""What a round may do: a pure state machine.
+
+Time is an argument and every decision is `step(round, event, now_s) -> (round, effects)`: the
+caller carries the effects out and says how that went in a later event. Drawn as a table (`—` can
+not happen; what is not named changes nothing but the effect):
+
+=============== =============================== ==================== =========================
+event           open                            closing              published, abandoned
+=============== =============================== ==================== =========================
+`CheckIn`       `Offer` or `Wait`               `Wait`               `Wait`
+`Chunk`         `Store`, `Held` or `Refuse`     `Refuse`             `Refuse`
+`ChunkStored`   held                            `Refuse`             `Refuse`
+`Commit`        `Check`, `Receipted`, `Refuse`  `AwaitEnd`           `Receipted` or `Refuse`
+`Checked`       `Record`, or dropped: `Refuse`  `AwaitEnd`           `Receipted` or `Refuse`
+`Recorded`      committed; -> closing at goal   committed            —
+`NotRecorded`   back to admitted                back to admitted     —
+`Tick`          -> closing at deadline or goal  nothing              nothing
+`Settled`       —                               -> published if      —
+                                                enough, else
+                                                abandoned
+=============== =============================== ==================== =========================
+
+The deadline runs from the first admission, so a server without devices does nothing. Whatever
+happens at or after the deadline happens to a closing round. At the deadline, but not when the goal
+closes the round, unfinished updates count for the chunks held.
+"""
+
+from server_ref.rounds.events import (
+    Abandon,
+    AwaitEnd,
+    Check,
+    Checked,
+    CheckIn,
+    Chunk,
+    ChunkStored,
+    Close,
+    Commit,
+    Effect,
+    Event,
+    Held,
+    NotRecorded,
+    Offer,
+    Publish,
+    Receipted,
+    Record,
+    Recorded,
+    Settled,
+    Store,
+    Tick,
+    Wait,
+)
+from server_ref.rounds.machine import (
+    TRANSITIONS,
+    Decision,
+    open_round,
+    restore_round,
+    step,
+    unfinished,
+)
+from server_ref.rounds.state import (
+    COUNTED,
+    Label,
+    Member,
+    Phase,
+    Refuse,
+    Round,
+    Rules,
+    Standing,
+    bits,
+    ranges,
+)
+
+__all__ = [
+    "COUNTED",
+    "TRANSITIONS",
+    "Abandon",
+    "AwaitEnd",
+    "Check",
+    "CheckIn",
+    "Checked",
+    "Chunk",
+    "ChunkStored",
+    "Close",
+    "Commit",
+    "Decision",
+    "Effect",
+    "Event",
+    "Held",
+    "Label",
+    "Member",
+    "NotRecorded",
+    "Offer",
+    "Phase",
+    "Publish",
+    "Receipted",
+    "Record",
+    "Recorded",
+    "Refuse",
+    "Round",
+    "Rules",
+    "Settled",
+    "Standing",
+    "Store",
+    "Tick",
+    "Wait",
+    "bits",
+    "open_round",
+    "ranges",
+    "restore_round",
+    "step",
+    "unfinished",
+]

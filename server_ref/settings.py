@@ -1,0 +1,159 @@
+"""Every setting of the server: flags, then environment (`EDGE_SDK_…`), then a TOML file."""
+
+from pathlib import Path
+from typing import Annotated, Self
+
+from pydantic import Field, ValidationError, model_validator
+from pydantic.dataclasses import dataclass
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from edge_sdk.errors import Misuse
+from edge_sdk.values import STRICT, CodecSpec, Seed
+
+LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
+class Terms:
+    """What one round promises its devices; kept with the round, so a restart changes nothing."""
+
+    cohort: Annotated[int, Field(ge=1, le=1_000_000)]
+    min_updates: Annotated[int, Field(ge=1, le=1_000_000)]
+    over_selection: Annotated[float, Field(ge=1, le=100)]
+    deadline_s: Annotated[float, Field(gt=0, le=1e7)]
+    codecs: Annotated[tuple[CodecSpec, ...], Field(min_length=1, max_length=16)]
+    epochs: Annotated[int, Field(ge=1, le=1000)]
+    batch_size: Annotated[int, Field(ge=1, le=65536)]
+    learning_rate: Annotated[float, Field(gt=0, le=1e3)]
+    chunk_bytes: Annotated[int, Field(ge=512, le=2**24)]
+
+
+class Settings(BaseSettings):
+    """All settings.
+
+    Every field is also a key of the TOML file and, in capitals behind `EDGE_SDK_`, an environment
+    variable.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="EDGE_SDK_", extra="forbid", frozen=True)
+
+    plan: Path
+    """Plan bundle to train."""
+    state: Path
+    """Folder that survives restarts; a second start with it continues the run."""
+
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65535)] = 8080
+    """0 takes any free port."""
+    tls_cert: Path | None = None
+    """Certificate chain, PEM."""
+    tls_key: Path | None = None
+    """Its private key, PEM."""
+    insecure: bool = False
+    """Listen beyond loopback without TLS."""
+    announce: Path | None = None
+    """Write address and tokens here as JSON, mode 0600, once listening."""
+
+    rounds: Annotated[int, Field(ge=1, le=2**31)] = 10
+    """Versions to publish before the run is finished."""
+    cohort: Annotated[int, Field(ge=1, le=1_000_000)] = 10
+    """Updates that close a round."""
+    min_updates: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
+    """Fewest updates that make a version at the deadline; half the cohort where not given."""
+    over_selection: Annotated[float, Field(ge=1, le=100)] = 1.0
+    """Places per wanted update; above 1 the slowest devices are left behind."""
+    round_deadline_s: Annotated[float, Field(gt=0, le=1e7)] = 600.0
+    """From a round's first admission until it closes in any case."""
+    pace_s: Annotated[float, Field(gt=0, le=86400)] = 5.0
+    """Longest pause asked of a device while nothing better is known."""
+
+    codecs: Annotated[tuple[CodecSpec, ...], Field(min_length=1, max_length=16)] = ("eden:bits=2",)
+    """Codecs taken from devices, preferred first."""
+    epochs: Annotated[int, Field(ge=1, le=1000)] = 1
+    batch_size: Annotated[int, Field(ge=1, le=65536)] = 32
+    learning_rate: Annotated[float, Field(gt=0, le=1e3)] = 0.1
+    chunk_bytes: Annotated[int, Field(ge=512, le=2**24)] = 65536
+    """Largest frame devices should send."""
+    downlink_codec: CodecSpec = "float32"
+    """Codec of published versions."""
+    evaluate: Path | None = None
+    """npz with `x_test` and `y_test`: measure every version on it."""
+    run_seed: Seed | None = None
+    """Root of every random choice of a new run; drawn from the system where not given."""
+
+    join_uses: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
+    """Devices the first join token admits; the cohort's size where not given."""
+    join_expires_s: Annotated[float, Field(gt=0, le=1e9)] = 7 * 86400.0
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - pydantic's signature
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - pydantic's signature
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Flags win over environment, environment over the file."""
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.least_updates > self.cohort:
+            raise ValueError("min_updates is larger than cohort: no round could be published")
+        if (self.tls_cert is None) != (self.tls_key is None):
+            raise ValueError("tls_cert and tls_key belong together")
+        if self.tls_cert is None and self.host not in LOOPBACK and not self.insecure:
+            raise ValueError(
+                f"refusing to listen on {self.host} without TLS: give tls_cert and tls_key, "
+                "or insecure if something else encrypts"
+            )
+        return self
+
+    @property
+    def least_updates(self) -> int:
+        """`min_updates`, or its default."""
+        return self.min_updates or (self.cohort + 1) // 2
+
+    def terms(self) -> Terms:
+        """What the next round to open promises."""
+        return Terms(
+            cohort=self.cohort,
+            min_updates=self.least_updates,
+            over_selection=self.over_selection,
+            deadline_s=self.round_deadline_s,
+            codecs=self.codecs,
+            epochs=self.epochs,
+            batch_size=self.batch_size,
+            learning_rate=self.learning_rate,
+            chunk_bytes=self.chunk_bytes,
+        )
+
+
+def load_settings(flags: dict[str, object], *, config: Path | None = None) -> Settings:
+    """Settings from `flags` (those given), the environment and the TOML file `config`.
+
+    Raises:
+        Misuse: a key is unknown or a value outside its range; the text names all of them.
+    """
+    if config is not None and not config.is_file():
+        raise Misuse(f"no such file: {config}")
+
+    class FromFile(Settings):
+        """Settings that also look into one TOML file."""
+
+        model_config = SettingsConfigDict(toml_file=config)
+
+    try:
+        return FromFile(**flags)  # type: ignore[arg-type]  # checked by pydantic
+    except ValidationError as error:
+        lines = [
+            f"{'.'.join(map(str, e['loc'])) or 'settings'}: {e['msg']}"
+            for e in error.errors(include_url=False, include_input=False)
+        ]
+        raise Misuse("; ".join(lines)) from None

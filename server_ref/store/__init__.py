@@ -1,0 +1,20 @@
+"""What survives a restart: SQLite for state, a log of chunks as the truth, versions as files.
+
+::
+
+    STATE/lock                              held while a server uses the folder
+    STATE/state.sqlite3                     identities, rounds, commits, versions (`records`)
+    STATE/operator.token                    mode 0600
+    STATE/runs/RUN/chunks/ROUND.log         every chunk that was acknowledged (`chunk_log`)
+    STATE/runs/RUN/models/VERSION.weights   exact float32 weights, little-endian
+    STATE/runs/RUN/models/VERSION.frames    what devices download
+
+Nothing here knows asyncio: writes give `concurrent.futures.Future`. A failing disk is always
+`Refused(storage)`.
+"""
+
+from server_ref.store.chunk_log import ChunkLog, Entry
+from server_ref.store.database import Database
+from server_ref.store.files import Folder, Sync, lock_folder, write_durably
+
+__all__ = ["ChunkLog", "Database", "Entry", "Folder", "Sync", "lock_folder", "write_durably"]

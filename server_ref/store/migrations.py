@@ -1,0 +1,110 @@
+"""The schema as ordered steps; each is applied once, and recorded in the same transaction."""
+
+import sqlite3
+
+from edge_sdk.errors import Misuse
+
+FIRST = """
+CREATE TABLE runs (
+    run TEXT PRIMARY KEY,
+    plan TEXT NOT NULL,                 -- SHA-256 of the bundle
+    seed INTEGER NOT NULL,              -- every random choice of the run derives from it
+    created_at REAL NOT NULL            -- wall clock, for people
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE join_tokens (
+    hash TEXT PRIMARY KEY,              -- SHA-256 of the token
+    uses_left INTEGER NOT NULL CHECK (uses_left >= 0),
+    expires_at REAL NOT NULL            -- wall clock
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE devices (
+    device TEXT PRIMARY KEY,
+    token_hash TEXT NOT NULL UNIQUE,    -- SHA-256 of the token
+    facts TEXT NOT NULL,                -- JSON, as the device said
+    enrolled_at REAL NOT NULL,
+    revoked INTEGER NOT NULL DEFAULT 0
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE rounds (
+    run TEXT NOT NULL REFERENCES runs,
+    round INTEGER NOT NULL,
+    state TEXT NOT NULL CHECK (state IN ('open', 'published', 'abandoned')),
+    model_version INTEGER NOT NULL,     -- trained from
+    terms TEXT NOT NULL,                -- JSON, fixed when the round opened
+    opened_at REAL NOT NULL,
+    closed_at REAL,
+    loss REAL,                          -- of the version the round made
+    accuracy REAL,
+    PRIMARY KEY (run, round)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE admissions (
+    run TEXT NOT NULL,
+    round INTEGER NOT NULL,
+    device TEXT NOT NULL REFERENCES devices,
+    PRIMARY KEY (run, round, device),
+    FOREIGN KEY (run, round) REFERENCES rounds
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE updates (
+    run TEXT NOT NULL,
+    round INTEGER NOT NULL,
+    device TEXT NOT NULL,
+    position INTEGER NOT NULL,          -- order of summation
+    partial INTEGER NOT NULL,
+    chunks TEXT NOT NULL,               -- JSON ranges of the chunks counted
+    chunk_count INTEGER NOT NULL,
+    examples INTEGER NOT NULL,
+    codec TEXT NOT NULL,
+    report TEXT,                        -- JSON of the commit; none for a partial update
+    PRIMARY KEY (run, round, device),
+    UNIQUE (run, round, position),
+    FOREIGN KEY (run, round, device) REFERENCES admissions
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE versions (
+    run TEXT NOT NULL REFERENCES runs,
+    version INTEGER NOT NULL,
+    round INTEGER,                      -- that made it; none for the plan's own weights
+    weights_sha256 TEXT NOT NULL,
+    frames_sha256 TEXT NOT NULL,
+    PRIMARY KEY (run, version)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE traffic (
+    run TEXT NOT NULL,
+    round INTEGER NOT NULL,
+    device TEXT NOT NULL,
+    bytes_up INTEGER NOT NULL,
+    bytes_down INTEGER NOT NULL,
+    PRIMARY KEY (run, round, device)
+) STRICT, WITHOUT ROWID;
+"""
+
+MIGRATIONS: tuple[tuple[str, str], ...] = (("first form", FIRST),)
+"""Name and statements, oldest first. Released ones never change; new ones go to the end."""
+
+
+def migrate(connection: sqlite3.Connection) -> None:
+    """Apply what is missing.
+
+    Raises:
+        Misuse: the database has migrations this release does not know.
+    """
+    connection.execute(
+        "CREATE TABLE IF NOT EXISTS migrations (number INTEGER PRIMARY KEY, name TEXT) STRICT"
+    )
+    known = [row[0] for row in connection.execute("SELECT name FROM migrations ORDER BY number")]
+    if known != [name for name, _ in MIGRATIONS[: len(known)]]:
+        raise Misuse("the state folder was written by another, newer release")
+    for number, (name, statements) in enumerate(MIGRATIONS[len(known) :], start=len(known)):
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            for statement in statements.split(";\n"):
+                connection.execute(statement)
+            connection.execute("INSERT INTO migrations VALUES (?, ?)", (number, name))
+            connection.execute("COMMIT")
+        except sqlite3.Error:
+            connection.execute("ROLLBACK")
+            raise

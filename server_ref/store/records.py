@@ -1,0 +1,341 @@
+"""Changes and queries: each one function of a connection. Run ids and rounds are checked before."""
+
+import dataclasses
+import sqlite3
+from collections.abc import Callable, Iterable
+from typing import Literal
+
+from pydantic import TypeAdapter
+
+from edge_sdk.errors import Reason, Refused
+from edge_sdk.protocol import dump_json
+from edge_sdk.values import Commit, Evaluation, Facts, Range, Receipt
+from server_ref.settings import Terms
+
+RANGES = TypeAdapter(tuple[Range, ...])
+TERMS = TypeAdapter(Terms)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class RunRow:
+    """The run a state folder belongs to."""
+
+    run: str
+    plan: str
+    seed: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class RoundRow:
+    """A round as recorded."""
+
+    number: int
+    state: Literal["open", "published", "abandoned"]
+    model_version: int
+    terms: Terms
+    opened_at: float
+    closed_at: float | None
+    loss: float | None
+    accuracy: float | None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class UpdateRow:
+    """A counted update."""
+
+    device: str
+    position: int
+    """Order of summation."""
+    partial: bool
+    chunks: tuple[Range, ...]
+    chunk_count: int
+    examples: int
+    codec: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class VersionRow:
+    """A published version; the files beside the database hold its content."""
+
+    version: int
+    round: int | None
+    weights_sha256: str
+    frames_sha256: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Traffic:
+    """HTTP body bytes of one device in one round."""
+
+    round: int
+    device: str
+    bytes_up: int
+    bytes_down: int
+
+
+# ------------------------------------------------------------------ run and identities
+
+
+def find_run(connection: sqlite3.Connection) -> RunRow | None:
+    """The one run of this state folder."""
+    row = connection.execute("SELECT run, plan, seed FROM runs").fetchone()
+    return None if row is None else RunRow(*row)
+
+
+def begin_run(connection: sqlite3.Connection, run: RunRow, first: VersionRow, at: float) -> None:
+    """Record a new run and its version 0."""
+    connection.execute("INSERT INTO runs VALUES (?, ?, ?, ?)", (run.run, run.plan, run.seed, at))
+    add_version(connection, run.run, first)
+
+
+def add_join_token(
+    connection: sqlite3.Connection, token_hash: str, *, uses: int, expires_at: float
+) -> None:
+    """Let `uses` devices join until `expires_at`."""
+    connection.execute("INSERT INTO join_tokens VALUES (?, ?, ?)", (token_hash, uses, expires_at))
+
+
+def enrol_device(
+    connection: sqlite3.Connection,
+    *,
+    join_hash: str,
+    name: Callable[[int], str],
+    token_hash: str,
+    facts: Facts,
+    at: float,
+) -> str:
+    """Use a join token once and record the device, both or neither; its id.
+
+    `name` gives the id of the device that is the n-th to join.
+
+    Raises:
+        Refused: `unauthorised` when the token is unknown, used up or expired; which is not told.
+    """
+    used = connection.execute(
+        "UPDATE join_tokens SET uses_left = uses_left - 1"
+        " WHERE hash = ? AND uses_left > 0 AND expires_at > ?",
+        (join_hash, at),
+    )
+    if used.rowcount != 1:
+        raise Refused(Reason.UNAUTHORISED, "join token unknown, used up or expired")
+    device = name(int(connection.execute("SELECT count(*) FROM devices").fetchone()[0]))
+    connection.execute(
+        "INSERT INTO devices (device, token_hash, facts, enrolled_at) VALUES (?, ?, ?, ?)",
+        (device, token_hash, dump_json(facts).decode(), at),
+    )
+    return device
+
+
+def devices(connection: sqlite3.Connection) -> list[tuple[str, str, bool]]:
+    """Token hash, device and whether it is revoked, of every device."""
+    rows = connection.execute("SELECT token_hash, device, revoked FROM devices")
+    return [(row[0], row[1], bool(row[2])) for row in rows]
+
+
+def revoke_device(connection: sqlite3.Connection, device: str) -> None:
+    """Withdraw a device."""
+    connection.execute("UPDATE devices SET revoked = 1 WHERE device = ?", (device,))
+
+
+# ------------------------------------------------------------------ rounds
+
+
+def open_round(
+    connection: sqlite3.Connection,
+    run: str,
+    *,
+    number: int,
+    model_version: int,
+    terms: Terms,
+    at: float,
+) -> None:
+    """Record a new open round."""
+    connection.execute(
+        "INSERT INTO rounds (run, round, state, model_version, terms, opened_at)"
+        " VALUES (?, ?, 'open', ?, ?, ?)",
+        (run, number, model_version, dump_json(terms).decode(), at),
+    )
+
+
+def close_round(
+    connection: sqlite3.Connection,
+    run: str,
+    number: int,
+    *,
+    state: Literal["published", "abandoned"],
+    at: float,
+) -> None:
+    """Record the end of an open round."""
+    changed = connection.execute(
+        "UPDATE rounds SET state = ?, closed_at = ? WHERE run = ? AND round = ? AND state = 'open'",
+        (state, at, run, number),
+    )
+    if changed.rowcount != 1:
+        raise ValueError(f"round {number} is not open")
+
+
+def rounds(connection: sqlite3.Connection, run: str) -> list[RoundRow]:
+    """Every round, oldest first."""
+    rows = connection.execute(
+        "SELECT round, state, model_version, terms, opened_at, closed_at, loss, accuracy"
+        " FROM rounds WHERE run = ? ORDER BY round",
+        (run,),
+    )
+    return [
+        RoundRow(
+            row[0], row[1], row[2], TERMS.validate_json(row[3]), row[4], row[5], row[6], row[7]
+        )
+        for row in rows
+    ]
+
+
+def add_admission(connection: sqlite3.Connection, run: str, number: int, device: str) -> None:
+    """Record that a device holds a place; again is the same."""
+    connection.execute("INSERT OR IGNORE INTO admissions VALUES (?, ?, ?)", (run, number, device))
+
+
+def admissions(connection: sqlite3.Connection, run: str, number: int) -> list[str]:
+    """Devices that hold a place."""
+    rows = connection.execute(
+        "SELECT device FROM admissions WHERE run = ? AND round = ?", (run, number)
+    )
+    return [row[0] for row in rows]
+
+
+def add_update(
+    connection: sqlite3.Connection, run: str, number: int, update: UpdateRow, commit: Commit | None
+) -> None:
+    """Record that an update counts: from here on its receipt is fixed."""
+    connection.execute(
+        "INSERT INTO updates VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            run,
+            number,
+            update.device,
+            update.position,
+            update.partial,
+            RANGES.dump_json(update.chunks).decode(),
+            update.chunk_count,
+            update.examples,
+            update.codec,
+            None if commit is None else dump_json(commit).decode(),
+        ),
+    )
+
+
+def updates(connection: sqlite3.Connection, run: str, number: int) -> list[UpdateRow]:
+    """Counted updates of a round in the order of summation."""
+    rows = connection.execute(
+        "SELECT device, position, partial, chunks, chunk_count, examples, codec FROM updates"
+        " WHERE run = ? AND round = ? ORDER BY position",
+        (run, number),
+    )
+    return [_update(row) for row in rows]
+
+
+def update_of(
+    connection: sqlite3.Connection, run: str, number: int, device: str
+) -> UpdateRow | None:
+    """One device's counted update of a round."""
+    row = connection.execute(
+        "SELECT device, position, partial, chunks, chunk_count, examples, codec FROM updates"
+        " WHERE run = ? AND round = ? AND device = ?",
+        (run, number, device),
+    ).fetchone()
+    return None if row is None else _update(row)
+
+
+def receipt_for(run: str, number: int, update: UpdateRow) -> Receipt:
+    """The receipt of a counted update: always the same."""
+    return Receipt(run=run, round=number, chunks=update.chunks, examples=update.examples)
+
+
+def _update(row: sqlite3.Row) -> UpdateRow:
+    chunks = RANGES.validate_json(row[3])
+    return UpdateRow(row[0], row[1], bool(row[2]), chunks, row[4], row[5], row[6])
+
+
+# ------------------------------------------------------------------ versions and figures
+
+
+def add_version(connection: sqlite3.Connection, run: str, version: VersionRow) -> None:
+    """Record a published version whose files are already durable."""
+    connection.execute(
+        "INSERT INTO versions VALUES (?, ?, ?, ?, ?)", (run, *dataclasses.astuple(version))
+    )
+
+
+def version(connection: sqlite3.Connection, run: str, number: int) -> VersionRow | None:
+    """One published version."""
+    row = connection.execute(
+        "SELECT version, round, weights_sha256, frames_sha256 FROM versions"
+        " WHERE run = ? AND version = ?",
+        (run, number),
+    ).fetchone()
+    return None if row is None else VersionRow(*row)
+
+
+def last_version(connection: sqlite3.Connection, run: str) -> int:
+    """Number of the newest published version."""
+    query = "SELECT max(version) FROM versions WHERE run = ?"
+    return int(connection.execute(query, (run,)).fetchone()[0])
+
+
+def unevaluated(connection: sqlite3.Connection, run: str) -> list[tuple[int, int]]:
+    """Round and version of every published version without figures, oldest first."""
+    rows = connection.execute(
+        "SELECT round, model_version + 1 FROM rounds"
+        " WHERE run = ? AND state = 'published' AND loss IS NULL ORDER BY round",
+        (run,),
+    )
+    return [(row[0], row[1]) for row in rows]
+
+
+def add_evaluation(
+    connection: sqlite3.Connection, run: str, number: int, evaluation: Evaluation
+) -> None:
+    """Record how good the version is that a round made."""
+    connection.execute(
+        "UPDATE rounds SET loss = ?, accuracy = ? WHERE run = ? AND round = ?",
+        (evaluation.loss, evaluation.accuracy, run, number),
+    )
+
+
+def add_traffic(connection: sqlite3.Connection, run: str, counts: Iterable[Traffic]) -> None:
+    """Add bytes to what is recorded."""
+    connection.executemany(
+        "INSERT INTO traffic VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET"
+        " bytes_up = bytes_up + excluded.bytes_up, bytes_down = bytes_down + excluded.bytes_down",
+        [(run, *dataclasses.astuple(count)) for count in counts],
+    )
+
+
+def round_traffic(connection: sqlite3.Connection, run: str) -> dict[int, tuple[int, int]]:
+    """Bytes up and down by round."""
+    rows = connection.execute(
+        "SELECT round, sum(bytes_up), sum(bytes_down) FROM traffic WHERE run = ? GROUP BY round",
+        (run,),
+    )
+    return {row[0]: (row[1], row[2]) for row in rows}
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Tally:
+    """Devices and examples of one round."""
+
+    admitted: int = 0
+    committed: int = 0
+    partial: int = 0
+    examples: int = 0
+
+
+def tallies(connection: sqlite3.Connection, run: str) -> dict[int, Tally]:
+    """How many devices took part, by round."""
+    rows = connection.execute(
+        "SELECT a.round, count(*), coalesce(sum(u.partial = 0), 0),"
+        " coalesce(sum(u.partial = 1), 0), coalesce(sum(u.examples), 0)"
+        " FROM admissions a LEFT JOIN updates u USING (run, round, device)"
+        " WHERE a.run = ? GROUP BY a.round",
+        (run,),
+    )
+    return {row[0]: Tally(*row[1:]) for row in rows}
