@@ -9,18 +9,17 @@ section 5.
 
 import dataclasses
 import struct
-from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_sdk.codecs.blocks import Run, Tiling
+from edge_sdk.codecs.blocks import SMALLEST, Run, Tiling
 from edge_sdk.codecs.chunking import chunks_needed, share
 from edge_sdk.codecs.intake import MAX_MAGNITUDE, require_place, require_size, require_vector
 from edge_sdk.codecs.normal import UNITS_PER_SIGMA
 from edge_sdk.codecs.packing import Planes, pack_planes, unpack_planes
 from edge_sdk.codecs.quantize import MAGNITUDES, SIGNED_LEVELS, nearest_level
-from edge_sdk.codecs.rotation import BLOCK_SIZES, Rows, rotate, rotate_back
+from edge_sdk.codecs.rotation import BLOCK_SIZES, Rows, rotate, rotate_back, rounds_of
 from edge_sdk.codecs.signs import stream_key
 from edge_sdk.errors import Corrupt, Misuse, Truncated
 from edge_sdk.values import Piece, Place, Vector
@@ -48,9 +47,7 @@ class Eden:
     bits: int
     """Bits per coordinate, 1 to 8; each block adds 4 bytes, each chunk 4."""
     rounds: int = 2
-    """Rotation rounds, 1 to 3; 1 is the paper's and biased on concentrated vectors."""
-
-    unbiased: ClassVar[bool] = True
+    """Rotation rounds of a block of 4096, 1 to 3. One is the paper's, biased on few large values."""
 
     def __post_init__(self) -> None:
         if not 1 <= self.bits <= 8 or not 1 <= self.rounds <= 3:
@@ -61,6 +58,11 @@ class Eden:
         """The codec's name and parameters."""
         rounds = "" if self.rounds == 2 else f",rounds={self.rounds}"
         return f"eden:bits={self.bits}{rounds}"
+
+    @property
+    def unbiased(self) -> bool:
+        """True from two rounds on."""
+        return self.rounds > 1
 
     @property
     def parameter(self) -> int:
@@ -117,10 +119,11 @@ class Eden:
         return _SCALE_BYTES + size * self.bits // 8
 
     def _keys(self, place: Place) -> tuple[int, ...]:
-        """Sign stream of each rotation round of one chunk."""
+        """Sign stream of every rotation round that some block of one chunk takes."""
         low, high = place.seed & 0xFFFFFFFF, place.seed >> 32
         return tuple(
-            stream_key(_PURPOSE, low, high, place.index, turn) for turn in range(self.rounds)
+            stream_key(_PURPOSE, low, high, place.index, turn)
+            for turn in range(rounds_of(SMALLEST, self.rounds))
         )
 
     def _encode_chunk(self, vector: Vector, tiling: Tiling, place: Place) -> bytes:
@@ -142,14 +145,15 @@ class Eden:
         keys: tuple[int, ...],
     ) -> None:
         """Fill in the scales and bits of one run of blocks."""
-        rows, exponents = to_whole_numbers(run.rows_of(vector))
+        rows = run.rows_of(vector)
+        exponents = to_whole_numbers(rows)
         energy = _row_sums(rows, rows)
-        turned = rotate(rows, keys, first=run.position)
+        turned = rotate(rows, keys[: rounds_of(run.size, self.rounds)], first=run.position)
         size = np.abs(turned)
         rms = np.sqrt(energy / run.size)
         to_units = np.divide(UNITS_PER_SIGMA, rms, out=np.zeros_like(rms), where=rms > 0)
         index = nearest_level(size * to_units.astype(np.float32), self.bits)
-        overlap = _row_sums(size, MAGNITUDES[self.bits][index])
+        overlap = _row_sums(size, np.take(MAGNITUDES[self.bits], index, mode="clip"))
         scale = np.divide(energy, overlap, out=np.zeros_like(energy), where=overlap > 0)
         scales[run.block : run.block + run.blocks] = np.ldexp(
             scale * UNITS_PER_SIGMA, exponents
@@ -164,8 +168,8 @@ class Eden:
         """The values of one run of blocks, padding cut off."""
         begin = run.position // 8
         codes = unpack_planes(planes[:, begin : begin + run.width // 8])
-        rows = SIGNED_LEVELS[self.bits][codes].reshape(run.blocks, run.size)
-        rows = rotate_back(rows, keys, first=run.position)
+        rows = np.take(SIGNED_LEVELS[self.bits], codes, mode="clip").reshape(run.blocks, run.size)
+        rows = rotate_back(rows, keys[: rounds_of(run.size, self.rounds)], first=run.position)
         rows *= np.float32(1 / UNITS_PER_SIGMA)
         rows *= scales[run.block : run.block + run.blocks, np.newaxis]
         rows += np.float32(0)  # -0.0 becomes 0.0: the sign of a zero sum depends on the BLAS
@@ -173,20 +177,28 @@ class Eden:
         return flat
 
 
-def to_whole_numbers(rows: Rows) -> tuple[Rows, NDArray[np.int32]]:
-    """Every row times a power of two, rounded, so that its norm is about 2**19.5 to 2**20.5.
+def to_whole_numbers(rows: Rows) -> NDArray[np.int32]:
+    """Make every row whole numbers in place: times a power of two, then rounded.
 
-    Returns the rows (zero rows stay zero) and, per row, shape (blocks, 1), the exponent e with
-    original = row * 2**e. Which power is decided on exact sums, hence the same everywhere.
+    The power is chosen so that the row's norm lies between 2**17.5 and 2**20.5, by a look at the
+    row in steps of a 64th of its largest magnitude: all sums are exact, so every machine chooses
+    alike. Zero rows stay zero.
+
+    Returns:
+        Per row, shape (blocks, 1), the exponent e with original = row * 2**e.
     """
-    wide = rows.astype(np.float64)
-    largest = np.max(np.abs(rows), axis=1, keepdims=True).astype(np.float64)
-    exponents = np.frexp(largest)[1] - 20
-    coarse = np.rint(wide * np.ldexp(1.0, -exponents))
-    energy = _row_sums(coarse, coarse)  # at most 4096 * 2**40
-    exponents += (np.frexp(energy)[1] - 40) // 2
-    wide *= np.ldexp(1.0, -exponents)
-    return np.rint(wide).astype(np.float32), exponents
+    largest = np.max(np.abs(rows), axis=1, keepdims=True)
+    lift = 6 - np.frexp(largest)[1]
+    half = lift // 2  # 2**lift itself may be beyond float32
+    rows *= np.ldexp(np.float32(1), half)
+    rows *= np.ldexp(np.float32(1), lift - half)
+    coarse = np.rint(rows)  # at most 64
+    energy = np.einsum("bn,bn->b", coarse, coarse)[:, np.newaxis]  # at most 4096 * 2**12
+    finer = (39 - np.frexp(energy)[1]) // 2
+    rows *= np.ldexp(np.float32(1), finer)
+    np.rint(rows, out=rows)
+    exponents: NDArray[np.int32] = -(lift + finer)
+    return exponents
 
 
 def _row_sums(left: NDArray[np.floating], right: NDArray[np.floating]) -> Column:

@@ -30,7 +30,7 @@ def nearest_level(magnitudes: NDArray[np.float32], bits: int) -> Indices:
     marks = THRESHOLDS[bits]
     if len(marks) > _FEW:
         whole = np.minimum(magnitudes, np.float32(marks[-1])).astype(np.uint16)
-        return _CELLS[bits][whole]
+        return np.take(_CELLS[bits], whole, mode="clip")
     index = np.zeros(magnitudes.shape, np.uint8)
     for mark in marks:
         index += magnitudes >= np.float32(mark)

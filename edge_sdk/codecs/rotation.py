@@ -9,8 +9,10 @@ ever needs more than the 24 bits of float32 (a partial sum is at most sqrt(64) t
 every order of summation, fused or not, on any BLAS and CPU, gives the same bits. The rounding
 costs about 1e-9 of the energy per product; see FORMAT.md, section 5.3.
 
-One round is not a random rotation: two equal spikes stay correlated for ever and the error does
-not average out (algorithms.md 1.4). Two rounds with fresh signs are the default.
+One round is not a random rotation: on (1, .5, 0, …) the same error comes back whatever the signs,
+and no averaging removes it. Two rounds with fresh signs cure blocks of 4096; the smaller the block,
+the fewer different rotations there are, and nearly equal spikes such as (1, .95, 0, …) need more
+(measured in `tests/edge_sdk/codecs/test_bias.py`).
 """
 
 import numpy as np
@@ -23,6 +25,9 @@ Rows = NDArray[np.float32]
 
 BLOCK_SIZES = (4096, 1024, 256, 64)
 """Powers of four, so that every square root is a power of two."""
+
+EXTRA_ROUNDS = {4096: 0, 1024: 1, 256: 1, 64: 2}
+"""Rounds that a block takes beyond the codec's, except in the one-round mode of the paper."""
 
 MOST_NORM = 2.0**21
 """Largest Euclidean norm of a block for which the rotation is exact."""
@@ -40,6 +45,11 @@ def _hadamard(n: int) -> NDArray[np.float32]:
 
 
 _MATRICES = {n: _hadamard(n) for n in (1, 4, 16, 64)}
+
+
+def rounds_of(size: int, rounds: int) -> int:
+    """Rounds for a block of `size` under a codec of `rounds` rounds."""
+    return rounds if rounds == 1 else rounds + EXTRA_ROUNDS[size]
 
 
 def rotate(rows: Rows, keys: tuple[int, ...], *, first: int) -> Rows:

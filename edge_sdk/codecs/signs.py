@@ -13,9 +13,9 @@ GOLDEN = 0x9E3779B9
 """2**32 divided by the golden ratio: consecutive multiples are spread evenly."""
 
 _MASK = 0xFFFFFFFF
-_BIT_ON_TOP = np.arange(31, -1, -1, dtype=np.uint32)
-"""Left shifts that bring bits 0, 1, … 31 to the sign position."""
-_SIGN = np.uint32(0x80000000)
+_BITS = np.unpackbits(np.arange(256, dtype=np.uint8)[:, np.newaxis], axis=1, bitorder="little")
+_SIGN_BITS = _BITS.astype(np.uint32) << np.uint32(31)
+"""Shape (256, 8): the float32 sign bits that one byte of the stream asks for."""
 
 
 def hash32(x: int) -> int:
@@ -55,7 +55,6 @@ def flip_signs(rows: NDArray[np.float32], key: int, *, first: int) -> None:
     (a multiple of 32) of the stream. Element 32*w + k is negated where bit k of word w is set.
     """
     words = random_words(key, first=first // 32, count=rows.size // 32)
-    signs = words[:, np.newaxis] << _BIT_ON_TOP
-    signs &= _SIGN
+    signs = np.take(_SIGN_BITS, words.astype("<u4", copy=False).view(np.uint8), axis=0, mode="clip")
     bits = rows.view(np.uint32).reshape(signs.shape)
     bits ^= signs
