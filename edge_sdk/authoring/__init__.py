@@ -1,0 +1,22 @@
+"""Workstation only (extra `authoring`): a forward ONNX model and a loss become a plan.
+
+::
+
+    reading        ONNX file -> Graph: checked, functions inlined, one operator set, typed
+    graph          the Graph: plain frozen data
+    onnx_form      Graph -> ONNX; type inference of a node
+    passes/        Graph -> Graph, each with a checked contract: fold, tidy, names, precision
+    builder        writes typed nodes; values with operators
+    differentiate/ gradient rules by operator family, one backward walk
+    losses, optimizers   tables of what is minimised and how weights move
+    training       forward graph -> train, evaluation and gradient graphs
+    build          the whole way to a plan: `build_plan`
+    checking       gradients against finite differences in float64: `check_gradients`
+    evaluation     runs nodes in numpy, for folding and checking
+    zoo            models to start from, built without any framework
+"""
+
+from edge_sdk.authoring.build import build_plan
+from edge_sdk.authoring.checking import GradientCheck, check_gradients
+
+__all__ = ["GradientCheck", "build_plan", "check_gradients"]

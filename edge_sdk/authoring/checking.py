@@ -1,0 +1,109 @@
+"""Are the gradients of this model right? Central differences in float64 along random directions."""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+import onnx
+
+from edge_sdk.authoring.evaluation import run_model
+from edge_sdk.authoring.graph import Array, Graph, Type
+from edge_sdk.authoring.losses import loss_named
+from edge_sdk.authoring.onnx_form import to_model
+from edge_sdk.authoring.passes import TO_FLOAT64, run_passes
+from edge_sdk.authoring.training import forward_graph, gradient_graph
+from edge_sdk.plan.conventions import BATCH_AXIS, TARGET, new_name
+
+Run = Callable[[bytes, Mapping[str, Array]], list[Array]]
+"""Runs an ONNX model on named inputs and gives its outputs in order."""
+
+Doubles = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class GradientCheck:
+    """Largest relative error found, by parameter."""
+
+    errors: Mapping[str, float]
+
+    @property
+    def worst(self) -> float:
+        """Largest of all."""
+        return max(self.errors.values())
+
+
+def check_gradients(
+    model: bytes | Path | onnx.ModelProto,
+    *,
+    loss: str,
+    batch: tuple[Array, Array] | None = None,
+    batch_size: int = 3,
+    directions: int = 3,
+    step: float = 1e-6,
+    seed: int = 0,
+    run: Run = run_model,
+) -> GradientCheck:
+    """Compare generated gradients with finite differences of the loss.
+
+    For each parameter and some random directions d: <gradient, d> against
+    (L(w + step d) - L(w - step d)) / (2 step), as a share of |gradient|.
+
+    Args:
+        model: the forward model.
+        loss: as for `build_plan`.
+        batch: inputs and targets; drawn at random where None (normal floats, zero integers).
+        batch_size: of the drawn batch.
+        directions: per parameter.
+        step: of the differences; d has length 1.
+        seed: of batch and directions.
+        run: how to run float64 graphs; the onnx library's reference by default.
+
+    Raises:
+        Malformed: as `build_plan`.
+    """
+    graph = gradient_graph(run_passes(forward_graph(model), TO_FLOAT64), loss_named(loss))
+    parameters = {name: np.asarray(a, np.float64) for name, a in graph.parameters.items()}
+    rng = np.random.default_rng(seed)
+    data = to_model(graph, inputs=(*graph.inputs, *parameters))
+    fed = _batch(graph, batch, batch_size, rng)
+    loss_only = to_model(
+        dataclasses.replace(graph, outputs=graph.outputs[:1]), inputs=(*graph.inputs, *parameters)
+    )
+
+    def loss_at(name: str, moved: Doubles) -> float:
+        return float(run(loss_only, {**fed, **parameters, name: moved})[0])
+
+    outputs = dict(zip(graph.outputs, run(data, {**fed, **parameters}), strict=True))
+    errors: dict[str, float] = {}
+    for name, weight in parameters.items():
+        gradient = np.asarray(outputs.get(new_name(name), np.zeros_like(weight)), np.float64)
+        scale = max(float(np.linalg.norm(gradient)) / np.sqrt(gradient.size), 1e-8)
+        worst = 0.0
+        for _ in range(directions):
+            direction = rng.normal(size=weight.shape)
+            direction /= np.linalg.norm(direction)
+            ahead = loss_at(name, weight + step * direction)
+            behind = loss_at(name, weight - step * direction)
+            found = float((gradient * direction).sum())
+            worst = max(worst, abs(found - (ahead - behind) / (2 * step)) / scale)
+        errors[name] = worst
+    return GradientCheck(errors)
+
+
+def _batch(
+    graph: Graph, batch: tuple[Array, Array] | None, size: int, rng: np.random.Generator
+) -> dict[str, Array]:
+    """Input and target by name, floats as float64."""
+    names = (graph.inputs[0], TARGET)
+    given = batch or tuple(_drawn(graph.types[name], size, rng) for name in names)
+    return {
+        name: np.asarray(array, graph.types[name].dtype)
+        for name, array in zip(names, given, strict=True)
+    }
+
+
+def _drawn(kind: Type, size: int, rng: np.random.Generator) -> Array:
+    shape = [size if dim == BATCH_AXIS else dim for dim in kind.shape or ()]
+    sizes = [dim if isinstance(dim, int) else size for dim in shape]
+    return rng.normal(size=sizes) if kind.is_float else np.zeros(sizes, kind.dtype)

@@ -1,0 +1,100 @@
+"""Rules for pools over one, two or three spatial axes."""
+
+import itertools
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_sdk.authoring.builder import Value
+from edge_sdk.authoring.differentiate.call import Call, Rule
+from edge_sdk.authoring.differentiate.window import Window, spread, window_of
+from edge_sdk.authoring.graph import Type
+
+Cotangents = Sequence[Value | None]
+
+
+def max_pool(call: Call) -> Cotangents:
+    """To the position that won, which the forward node's second output names.
+
+    Indices are flat over the whole tensor. Where windows share no position MaxUnpool places the
+    cotangents; else they are added up where they land.
+    """
+    if call.integer("storage_order", 0):
+        raise call.unsupported("storage_order 1; export with 0")
+    x, dy, indices = call.x(0), call.dy, call.y(1)
+    window = window_of(call, x, call.y(), call.integers("kernel_shape") or ())
+    builder = call.builder
+    shape = builder.op("Shape", x)
+    if not window.overlaps and not any(window.pads) and set(window.dilations) <= {1}:
+        kernel, strides = window.kernel, window.strides
+        placed = builder.op(
+            "MaxUnpool", dy, indices, shape, typed=x.type, kernel_shape=kernel, strides=strides
+        )
+        return (placed,)
+    size = builder.op("Reshape", builder.op("Size", x), builder.ints([1]))
+    zero = np.zeros(1, x.type.dtype)
+    flat = Type(x.type.dtype, (None,))
+    zeros = builder.op("ConstantOfShape", size, value=zero, typed=flat)
+    spread = builder.op(
+        "ScatterElements", zeros, indices.reshape(-1), dy.reshape(-1), axis=0, reduction="add"
+    )
+    return (builder.op("Reshape", spread, shape, typed=x.type),)
+
+
+def average_pool(call: Call) -> Cotangents:
+    """Each position of a window gets the same share of its cotangent."""
+    x, dy = call.x(0), call.dy
+    window = window_of(call, x, call.y(), call.integers("kernel_shape") or ())
+    counts = _counts(window, with_pads=bool(call.integer("count_include_pad", 0)))
+    if counts is None:
+        raise call.unsupported("ceil_mode with count_include_pad; export without ceil_mode")
+    share = dy * call.builder.constant((1 / counts).astype(x.type.dtype))
+    if window.tiles:
+        return (_repeated(call, share, window),)
+    channels = call.fixed(x, 1)
+    ones = np.ones((channels, 1, *window.kernel), x.type.dtype)
+    return (spread(share, call.builder.constant(ones), window, channels),)
+
+
+def _counts(window: Window, *, with_pads: bool) -> NDArray[np.float64] | None:
+    """Divisor of each window, broadcasting against (batch, channels, space).
+
+    None where windows hang over the stated padding and padding counts: runtimes differ there.
+    """
+    if with_pads:
+        behind = zip(window.left_over, window.after, strict=True)
+        if any(-over > after for over, after in behind):
+            return None
+        return np.full((1,) * (2 + len(window.kernel)), np.prod(window.kernel), np.float64)
+    counts = np.ones((1, 1), np.float64)
+    for axis in range(len(window.kernel)):
+        start = np.arange(window.out[axis]) * window.strides[axis] - window.before[axis]
+        taps = start[:, None] + np.arange(window.kernel[axis]) * window.dilations[axis]
+        inside = ((taps >= 0) & (taps < window.size[axis])).sum(axis=1)
+        counts = counts[..., None] * inside
+    return counts.reshape(1, 1, *window.out)
+
+
+def _repeated(call: Call, share: Value, window: Window) -> Value:
+    """Each element repeated over its window, for windows that tile the input."""
+    channels = call.fixed(share, 1)
+    split = itertools.chain.from_iterable((out, 1) for out in window.out)
+    wide = itertools.chain.from_iterable((1, k) for k in window.kernel)
+    blocks = share.reshape(-1, channels, *split)
+    target = call.builder.ints([1, 1, *wide])
+    return call.builder.op("Expand", blocks, target).reshape(-1, channels, *window.size)
+
+
+def global_average_pool(call: Call) -> Cotangents:
+    """Every position gets the same share."""
+    size = call.spatial(call.x(0))
+    share = call.dy * (1 / float(np.prod(size)))
+    return (call.builder.op("Expand", share, call.builder.ints([1, 1, *size])),)
+
+
+RULES = {
+    "MaxPool": Rule(max_pool),
+    "AveragePool": Rule(average_pool),
+    "GlobalAveragePool": Rule(global_average_pool),
+}

@@ -1,0 +1,63 @@
+"""Clean-up: what nobody reads goes, what is computed twice is computed once."""
+
+import dataclasses
+
+import numpy as np
+
+from edge_sdk.authoring.graph import Attribute, Graph, Node, needed_for
+from edge_sdk.authoring.passes.kind import Pass
+
+RANDOM = frozenset(
+    {"Bernoulli", "Dropout", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform",
+     "RandomUniformLike"}
+)  # fmt: skip
+"""Operators whose equal calls differ: never folded, never merged."""
+
+
+def remove_unused(graph: Graph) -> Graph:
+    """Drop nodes, constants and types no output needs. Inputs and parameters stay."""
+    nodes = needed_for(graph.nodes, graph.outputs)
+    read = {name for node in nodes for name in node.inputs} | set(graph.outputs)
+    constants = {name: array for name, array in graph.constants.items() if name in read}
+    named = {name for node in nodes for name in node.outputs}
+    named.update(graph.inputs, graph.parameters, constants)
+    types = {name: kind for name, kind in graph.types.items() if name in named}
+    return dataclasses.replace(graph, nodes=nodes, constants=constants, types=types)
+
+
+def merge_equal_nodes(graph: Graph) -> Graph:
+    """Compute equal calls once. Outputs of the graph keep their names."""
+    seen: dict[object, Node] = {}
+    other_name: dict[str, str] = {}
+    kept: list[Node] = []
+    for node in graph.nodes:
+        inputs = tuple(other_name.get(name, name) for name in node.inputs)
+        renamed = dataclasses.replace(node, inputs=inputs)
+        first = seen.setdefault(_key(renamed), renamed)
+        named = any(name in graph.outputs for name in node.outputs)
+        if first is renamed or named or node.op in RANDOM:
+            kept.append(renamed)
+        else:
+            other_name |= dict(zip(node.outputs, first.outputs, strict=True))
+    return dataclasses.replace(graph, nodes=tuple(kept))
+
+
+def _key(node: Node) -> object:
+    attributes = sorted((name, _hashable(value)) for name, value in node.attributes.items())
+    return node.op, node.inputs, tuple(bool(name) for name in node.outputs), tuple(attributes)
+
+
+def _hashable(value: Attribute) -> str:
+    if isinstance(value, np.ndarray):
+        return f"{value.dtype.str}{value.shape}{value.tobytes().hex()}"
+    return repr(value)
+
+
+def _all_read(graph: Graph) -> bool:
+    return needed_for(graph.nodes, graph.outputs) == graph.nodes
+
+
+REMOVE_UNUSED = Pass(
+    "remove unused", remove_unused, ensures=(("every node leads to an output", _all_read),)
+)
+MERGE_EQUAL_NODES = Pass("merge equal nodes", merge_equal_nodes)

@@ -1,0 +1,176 @@
+"""An ONNX file from anywhere -> a `Graph` of standard operators of one operator set.
+
+Steps: parse, check, inline model functions, bring to `OPSET`, name the batch axis, infer types.
+Whatever is wrong with the file ends as `Malformed` with one line.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]  # has no stubs
+from onnx import checker, inliner, numpy_helper, shape_inference, version_converter
+
+from edge_sdk.authoring.graph import OPSET, Array, Attribute, Graph, Node, Type
+from edge_sdk.authoring.onnx_form import from_node, to_type
+from edge_sdk.errors import Corrupt, Unsupported
+from edge_sdk.plan.conventions import BATCH_AXIS
+
+OLDEST_OPSET = 13
+"""Softmax, Squeeze and the reductions changed meaning before it."""
+
+
+def read_graph(model: bytes | Path | onnx.ModelProto) -> Graph:
+    """Read a forward model.
+
+    Args:
+        model: an ONNX file's bytes, its path, or the parsed model.
+
+    Returns:
+        The graph. Its parameters are the float32 initializers with at least one axis, in the
+        file's order; everything else that is stored is a constant.
+
+    Raises:
+        Malformed: not a sound ONNX model (`Corrupt`), or one this release cannot take
+            (`Unsupported`); one line that names the cause.
+        OSError: the path cannot be read.
+    """
+    proto = _parsed(model)
+    try:
+        checker.check_model(proto)
+    except checker.ValidationError as error:
+        raise Corrupt(f"not a sound ONNX model: {_line(error)}") from error
+    proto = _modern(inliner.inline_local_functions(proto))
+    _name_batch_axis(proto.graph)
+    try:
+        del proto.graph.value_info[:]
+        proto = shape_inference.infer_shapes(
+            proto, check_type=True, strict_mode=True, data_prop=True
+        )
+    except (shape_inference.InferenceError, RuntimeError) as error:
+        raise Corrupt(f"types or shapes do not fit: {_line(error)}") from error
+    return _graph(proto.graph)
+
+
+def _parsed(model: bytes | Path | onnx.ModelProto) -> onnx.ModelProto:
+    if isinstance(model, onnx.ModelProto):
+        copy = onnx.ModelProto()
+        copy.CopyFrom(model)
+        return copy
+    try:
+        if isinstance(model, Path):
+            return onnx.load_model(model, format="protobuf")
+        proto = onnx.load_model_from_string(model, format="protobuf")
+    except DecodeError as error:
+        raise Corrupt("not an ONNX file") from error
+    except (checker.ValidationError, ValueError) as error:
+        raise Corrupt(f"weights stored beside the model: {_line(error)}") from error
+    if any(t.data_location == onnx.TensorProto.EXTERNAL for t in proto.graph.initializer):
+        raise Unsupported("weights are stored in another file; give the model's path")
+    return proto
+
+
+def _modern(proto: onnx.ModelProto) -> onnx.ModelProto:
+    """The model in operator set `OPSET`.
+
+    Older ones go through the converter of the onnx library. Newer ones are relabelled, which is
+    exact as long as every operator keeps its signature: the inference that follows checks that.
+    """
+    version = next((o.version for o in proto.opset_import if o.domain in ("", "ai.onnx")), 0)
+    if version < OLDEST_OPSET:
+        raise Unsupported(
+            f"operator set {version}; export with operator set {OLDEST_OPSET} or later"
+        )
+    if version > OPSET:
+        for entry in proto.opset_import:
+            if entry.domain in ("", "ai.onnx"):
+                entry.version = OPSET
+    elif version < OPSET:
+        try:
+            proto = version_converter.convert_version(proto, OPSET)
+        except RuntimeError as error:
+            raise Unsupported(f"cannot bring to operator set {OPSET}: {_line(error)}") from error
+    try:
+        checker.check_model(proto)
+    except checker.ValidationError as error:
+        raise Unsupported(f"has no form in operator set {OPSET}: {_line(error)}") from error
+    return proto
+
+
+def _name_batch_axis(graph: onnx.GraphProto) -> None:
+    """Axis 0 of every input gets the one symbol; all other axes must be known."""
+    stored = {tensor.name for tensor in graph.initializer}
+    for info in graph.input:
+        if info.name in stored:
+            continue
+        shape = info.type.tensor_type.shape
+        if not shape.dim:
+            raise Unsupported(f"input {info.name!r} has no batch axis")
+        if shape.dim[0].HasField("dim_value"):
+            raise Unsupported(
+                f"input {info.name!r} has batch size {shape.dim[0].dim_value} fixed; "
+                "export with a dynamic batch axis"
+            )
+        shape.dim[0].dim_param = BATCH_AXIS
+        for axis, dim in enumerate(shape.dim):
+            if axis and not dim.HasField("dim_value"):
+                raise Unsupported(
+                    f"input {info.name!r}: axis {axis} is open; only the batch axis may be"
+                )
+    for info in graph.output:
+        info.type.tensor_type.ClearField("shape")  # stated shapes may use other symbols
+
+
+def _graph(proto: onnx.GraphProto) -> Graph:
+    if proto.sparse_initializer:
+        raise Unsupported("sparse weights; store them dense")
+    stored: dict[str, Array] = {t.name: numpy_helper.to_array(t) for t in proto.initializer}
+    nodes = [from_node(node) for node in proto.node]
+    constants = {n.outputs[0]: _constant(n) for n in nodes if n.op == "Constant"}
+    parameters = {n: a for n, a in stored.items() if a.dtype == "float32" and a.ndim >= 1}
+    for name, array in stored.items():
+        if name in parameters and not np.isfinite(array).all():
+            raise Corrupt(f"weight {name!r} holds NaN or infinity")
+    constants |= {name: a for name, a in stored.items() if name not in parameters}
+    infos = [*proto.value_info, *proto.output, *(i for i in proto.input if i.name not in stored)]
+    types = {info.name: to_type(info.type, info.name) for info in infos}
+    types |= {name: Type(a.dtype, a.shape) for name, a in (parameters | constants).items()}
+    return Graph(
+        name=proto.name,
+        inputs=tuple(info.name for info in proto.input if info.name not in stored),
+        outputs=tuple(info.name for info in proto.output),
+        nodes=tuple(node for node in nodes if node.op != "Constant"),
+        types=_complete(nodes, types),
+        parameters=parameters,
+        constants=constants,
+    )
+
+
+def _constant(node: Node) -> Array:
+    """Content of a Constant node: a tensor, or numbers."""
+    value = next(iter(node.attributes.values()), None)
+    if isinstance(value, np.ndarray):
+        return value
+    if value is None or isinstance(value, str) or not _is_numbers(value):
+        raise Unsupported(f"{node}: a constant that is not a dense tensor of numbers")
+    real = "value_float" in node.attributes or "value_floats" in node.attributes
+    return np.array(value, np.float32 if real else np.int64)
+
+
+def _is_numbers(value: Attribute) -> bool:
+    return not isinstance(value, tuple) or not any(isinstance(v, str) for v in value)
+
+
+def _complete(nodes: list[Node], types: dict[str, Type]) -> dict[str, Type]:
+    """`types`, once every value is in it."""
+    for node in nodes:
+        for name in node.outputs:
+            if name and name not in types:
+                raise Unsupported(f"{node}: the type of its output {name!r} is not known")
+    return types
+
+
+def _line(error: Exception) -> str:
+    """First line of a library's message, shortened."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0][:300] if lines else type(error).__name__
