@@ -2,6 +2,7 @@
 
 import dataclasses
 import logging
+import math
 import platform
 import secrets
 from collections.abc import Callable
@@ -13,7 +14,6 @@ from numpy.typing import ArrayLike
 from pydantic import ValidationError
 
 from edge_sdk.adaptation import FixedPolicy
-from edge_sdk.codecs import SPECS
 from edge_sdk.datasets import ArrayDataset
 from edge_sdk.engines.select import select_engine
 from edge_sdk.errors import Misuse, Refused
@@ -21,7 +21,7 @@ from edge_sdk.interfaces import Clock, Dataset, Engine, KeepGoing, Policy, Senso
 from edge_sdk.plan import Plan, load_plan
 from edge_sdk.runtime.backoff import Backoff
 from edge_sdk.runtime.clock import MonotonicClock
-from edge_sdk.runtime.frames import has_diverged, model_weights, update_frames
+from edge_sdk.runtime.frames import has_diverged, known_codecs, model_weights, update_frames
 from edge_sdk.runtime.loop import Loop
 from edge_sdk.runtime.spool import FINAL_REFUSALS, TrainedUpdate, deliver
 from edge_sdk.runtime.state import StateFolder, default_folder
@@ -111,6 +111,7 @@ class Client:
         self._token = token
         self._name = name
         self._data = ArrayDataset(*data) if isinstance(data, tuple) else data
+        self._fitted: Dataset = self._data
         self._folder = StateFolder(default_folder(url, name) if state is None else Path(state), url)
         self._seed = secrets.randbits(32) if seed is None else seed
         self._long_poll_s = long_poll_s
@@ -159,10 +160,10 @@ class Client:
         if (under_way := self._folder.spool.load()) is not None:
             return await self._deliver(under_way, first_try=False)
         readings = [self._sensor.read()]
-        began_s = self._clock.now_s()
         self._answer = task = await self._transport.check_in(self._check_in())
         if not isinstance(task, Task):
             return None
+        stop_s = self._clock.now_s() + TRAINING_SHARE * task.deadline_s
         readings.append(self._sensor.read())
         choice = self._decide(task, readings[-1])
         if not choice.takes_part:
@@ -170,7 +171,6 @@ class Client:
         plan = await self._fetch_plan(task)
         weights = await self._fetch_model(plan, task, choice)
         readings.append(self._sensor.read())
-        stop_s = began_s + TRAINING_SHARE * task.deadline_s
         trained = await self._train(plan, weights, task, choice, stop_s=stop_s)
         readings.append(self._sensor.read())
         update = await run_in_thread(lambda _: self._save(task, choice, weights, trained, readings))
@@ -251,8 +251,7 @@ class Client:
 
     def _decide(self, task: Task, now: Reading) -> Choice:
         """The policy's choice among the codecs that this release knows."""
-        known = tuple(spec for spec in task.codecs if spec in SPECS)
-        if known:
+        if known := known_codecs(task.codecs):
             offer = dataclasses.replace(task, codecs=known)
             choice = self._policy.decide(self._learned, offer, now)
         else:
@@ -268,8 +267,9 @@ class Client:
             if plan is None:
                 plan = load_plan(await self._transport.plan(task.plan))
                 self._folder.save_plan(plan)
-            if isinstance(self._data, ArrayDataset):
-                self._data = self._data.fit(plan)
+            self._fitted = (
+                self._data.fit(plan) if isinstance(self._data, ArrayDataset) else self._data
+            )
             self._plan = plan
         return self._plan
 
@@ -302,7 +302,7 @@ class Client:
         def work(keep_going: KeepGoing) -> Trained:
             return self._engine_for(plan, choice.stage).train(
                 weights,
-                self._data,
+                self._fitted,
                 settings,
                 keep_going=lambda: keep_going() and self._clock.now_s() < stop_s,
             )
@@ -330,13 +330,14 @@ class Client:
             what = "diverged" if trained.steps else "found no time for a step"
             _log.warning("training for round %d %s; nothing is sent", task.round, what)
             return None
+        loss = trained.loss if trained.loss is not None and math.isfinite(trained.loss) else None
         frames = update_frames(delta, task, choice, examples=trained.examples)
         costs = costs_of(("wait", "download", "train", "encode"), [*readings, self._sensor.read()])
         commit = Commit(
             chunks=len(frames),
             examples=trained.examples,
             steps=trained.steps,
-            loss=trained.loss,
+            loss=loss,
             codec=choice.codec,
             why=choice.why,
             costs=costs,
@@ -344,11 +345,11 @@ class Client:
         update = TrainedUpdate(task, commit, tuple(frames))
         self._folder.spool.save(update)
         _log.info(
-            "round %d: %d steps on %d examples, loss %.4f; %d bytes in %d chunks",
+            "round %d: %d steps on %d examples, loss %s; %d bytes in %d chunks",
             task.round,
             trained.steps,
             trained.examples,
-            trained.loss or 0.0,
+            "unknown" if loss is None else f"{loss:.4f}",
             sum(map(len, frames)),
             len(frames),
         )

@@ -1,14 +1,29 @@
 """Update to frames and frames to model. Pure: bytes and arrays in, bytes and arrays out."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from edge_sdk.codecs import codec_from_frame, codec_from_spec, frame_ids
-from edge_sdk.errors import Corrupt
+from edge_sdk.errors import Corrupt, Misuse, Unsupported
 from edge_sdk.values import Choice, Task, Vector
 from edge_sdk.wire import HEADER_BYTES, Frame, FrameReader, Kind, pack
 
 MAX_MAGNITUDE = 1e18
 """A coordinate of an update beyond this means that training diverged."""
+
+
+def known_codecs(specs: Sequence[str]) -> tuple[str, ...]:
+    """Those of `specs` that this release can encode, in order."""
+    return tuple(spec for spec in specs if _is_known(spec))
+
+
+def _is_known(spec: str) -> bool:
+    try:
+        codec_from_spec(spec)
+    except (Misuse, Unsupported):
+        return False
+    return True
 
 
 def has_diverged(delta: Vector) -> bool:

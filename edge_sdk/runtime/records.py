@@ -18,7 +18,7 @@ import struct
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from edge_sdk.errors import Corrupt, TooLarge, Truncated, Unsupported
+from edge_sdk.errors import Corrupt, TooLarge, Truncated, Unavailable, Unsupported
 
 _MAGIC = b"ESR1"
 _LENGTHS = struct.Struct("<4sIQ")
@@ -41,8 +41,15 @@ def write_atomically(path: Path, parts: Iterable[bytes]) -> None:
     """Replace `path` by the concatenated `parts`, durably, readable by this user only.
 
     Raises:
-        OSError: the disk is full or read-only; the old file, if any, is then unharmed.
+        Unavailable: the disk is full or read-only; the old file, if any, is then unharmed.
     """
+    try:
+        _write_atomically(path, parts)
+    except OSError as error:
+        raise Unavailable(f"cannot write {path}: {error.strerror}") from error
+
+
+def _write_atomically(path: Path, parts: Iterable[bytes]) -> None:
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     temporary = path.with_name(path.name + ".tmp")
     temporary.unlink(missing_ok=True)

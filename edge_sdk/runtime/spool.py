@@ -75,7 +75,7 @@ class Spool:
         """Make `update` survive a power cut; any earlier one is replaced.
 
         Raises:
-            OSError: the disk is full or read-only.
+            Unavailable: the disk is full or read-only.
         """
         header = _Header(
             task=update.task,

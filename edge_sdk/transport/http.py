@@ -135,6 +135,7 @@ class HttpTransport:
 
     async def enrol(self, request: Enrol) -> Enrolled:
         """Join with a join token; later calls are made as the new device."""
+        self._token = None
         enrolled = await self._post(Enrolled, ENROL, request)
         self.identify(enrolled)
         return enrolled

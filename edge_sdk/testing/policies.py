@@ -1,0 +1,83 @@
+"""Checks for `interfaces.Policy`."""
+
+import copy
+import dataclasses
+from collections.abc import Sequence
+from typing import TypeVar
+
+from edge_sdk.interfaces import Policy
+from edge_sdk.testing.promises import promise
+from edge_sdk.values import Choice, Reading, Task
+
+State = TypeVar("State")
+
+_BARE = Reading(at_s=10.0)
+"""What a machine that can measure nothing reads."""
+
+_RICH = Reading(
+    at_s=20.0,
+    cpu_s=5.0,
+    energy_j=30.0,
+    sent_bytes=1000,
+    received_bytes=2000,
+    resident_bytes=50_000_000,
+    battery=0.5,
+    temperature_c=45.0,
+)
+
+
+def sample_tasks() -> tuple[Task, ...]:
+    """Tasks of several shapes: one or many codecs, early and late stages, short deadlines."""
+    base = Task(
+        run="0123456789abcdef",
+        round=1,
+        plan="ab" * 32,
+        model_version=0,
+        codecs=("float32",),
+        seed=7,
+        deadline_s=3600.0,
+    )
+    return (
+        base,
+        dataclasses.replace(
+            base,
+            round=2**32 - 1,
+            model_version=3,
+            codecs=("eden:bits=2", "float16"),
+            epochs=5,
+            deadline_s=1.0,
+        ),
+        dataclasses.replace(base, round=9, model_version=8, stage=2, deadline_s=0.0),
+    )
+
+
+def check_policy(policy: Policy[State], *, tasks: Sequence[Task] | None = None) -> None:
+    """Hold `policy` against its contract on `tasks` (by default `sample_tasks`).
+
+    Raises:
+        AssertionError: naming the broken promise.
+    """
+    state = policy.start()
+    for task in sample_tasks() if tasks is None else tasks:
+        for now in (_BARE, _RICH):
+            choice = _check_choice(policy, state, task, now)
+            after = Reading(at_s=now.at_s + 60.0)
+            before_learning = copy.deepcopy(state)
+            learned = policy.learn(state, choice, now, after)
+            again = policy.learn(copy.deepcopy(before_learning), choice, now, after)
+            promise(state == before_learning, "learn() leaves the state it was given alone")
+            promise(learned == again, "learn() is pure: equal arguments, equal state")
+            state = learned
+
+
+def _check_choice(policy: Policy[State], state: State, task: Task, now: Reading) -> Choice:
+    kept = copy.deepcopy(state)
+    choice = policy.decide(state, task, now)
+    promise(isinstance(choice, Choice), "decide() gives a Choice")
+    promise(state == kept, "decide() leaves the state it was given alone")
+    promise(choice == policy.decide(kept, task, now), "decide() is pure: equal arguments")
+    promise(choice.why.strip() != "", "every choice says why")
+    if choice.takes_part:
+        promise(choice.codec in task.codecs, "the codec is one the task offers")
+        promise(choice.stage <= task.stage, "the stage is not above the task's")
+    return choice
