@@ -47,7 +47,7 @@ class Eden:
     bits: int
     """Bits per coordinate, 1 to 8; each block adds 4 bytes, each chunk 4."""
     rounds: int = 2
-    """Rotation rounds of a block of 4096, 1 to 3. One is the paper's, biased on few large values."""
+    """Rotation rounds of a block of 4096, 1 to 3. One is the paper, biased on few values."""
 
     def __post_init__(self) -> None:
         if not 1 <= self.bits <= 8 or not 1 <= self.rounds <= 3:

@@ -17,7 +17,8 @@ from edge_sdk.codecs.intake import (
 from edge_sdk.errors import Corrupt
 from edge_sdk.values import Coordinates, Piece, Place, Vector
 
-WIRE_ID = 1
+FLOAT32_WIRE_ID = 1
+FLOAT16_WIRE_ID = 3
 
 _HALF_HEAD = struct.Struct("<hH")
 _TOP_EXPONENT = 15
@@ -32,6 +33,7 @@ class Float32:
     """Every coordinate as it is, 4 bytes each."""
 
     spec: ClassVar[str] = "float32"
+    parameter: ClassVar[int] = 0
     unbiased: ClassVar[bool] = True
 
     def encode(self, vector: Vector, *, seed: int, chunk_bytes: int) -> list[bytes]:  # noqa: ARG002 - the seed changes nothing here
@@ -61,6 +63,7 @@ class Float16:
     """
 
     spec: ClassVar[str] = "float16"
+    parameter: ClassVar[int] = 0
     unbiased: ClassVar[bool] = False
 
     def encode(self, vector: Vector, *, seed: int, chunk_bytes: int) -> list[bytes]:  # noqa: ARG002 - the seed changes nothing here

@@ -1,8 +1,9 @@
 """All codecs by name and by wire id. A new codec is one file and one row here."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 from edge_sdk.codecs import eden, raw
 from edge_sdk.codecs.eden import Eden
@@ -10,7 +11,19 @@ from edge_sdk.codecs.raw import Float16, Float32
 from edge_sdk.errors import Misuse, Unsupported
 from edge_sdk.interfaces import Codec
 
+Words = Mapping[str, str]
+"""What stands behind the colon of a spec: `bits=2,rounds=3` is `{"bits": "2", "rounds": "3"}`."""
+
 _SPEC = re.compile(r"([a-z][a-z0-9-]{0,31})(?::([a-z0-9=.,+-]{1,96}))?")
+
+
+class FramedCodec(Codec, Protocol):
+    """A codec that a frame header can name."""
+
+    @property
+    def parameter(self) -> int:
+        """The header's parameter field, 0 to 255; with the wire id enough to decode."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,49 +33,114 @@ class Row:
     name: str
     """The word before the colon of a spec."""
     wire_id: int
-    """The frame header's codec field."""
-    parameters: Mapping[int, Codec]
-    """Every codec of the family by the frame header's parameter field."""
+    """The frame header's codec field, 1 to 255; never used for anything else again."""
+    from_words: Callable[[Words], FramedCodec]
+    """Makes the codec a spec names; raises `Misuse` or `ValueError` on what it does not know."""
+    from_parameter: Callable[[int], FramedCodec]
+    """Makes a codec that decodes; raises `Misuse` on a parameter it does not know."""
+    specs: tuple[str, ...]
+    """All specs, or where parameters are free some typical ones."""
 
 
-_EDENS = tuple(Eden(bits, rounds) for rounds in (2, 1, 3) for bits in range(1, 9))
+def whole_numbers(words: Words, *known: str) -> dict[str, int]:
+    """`words` as whole numbers.
+
+    Raises:
+        Misuse: a word that is not in `known`.
+        ValueError: not a whole number.
+    """
+    for word in words:
+        if word not in known:
+            raise Misuse(f"no parameter {word!r}")
+    return {word: int(text) for word, text in words.items()}
+
+
+def _eden(words: Words) -> Eden:
+    if "bits" not in words:
+        raise Misuse("eden needs bits=1 to bits=8")
+    return Eden(**whole_numbers(words, "bits", "rounds"))
+
+
+def _eden_from(parameter: int) -> Eden:
+    return Eden(bits=parameter & 15, rounds=parameter >> 4)
+
+
+def _only_zero(parameter: int) -> dict[str, int]:
+    """No arguments, for a codec whose parameter field is always zero."""
+    if parameter:
+        raise Misuse(f"parameter {parameter}")
+    return {}
+
 
 TABLE = (
-    Row("float32", raw.WIRE_ID, {32: Float32()}),
-    Row("float16", raw.WIRE_ID, {16: Float16()}),
-    Row("eden", eden.WIRE_ID, {codec.parameter: codec for codec in _EDENS}),
+    Row(
+        "float32",
+        raw.FLOAT32_WIRE_ID,
+        from_words=lambda words: Float32(**whole_numbers(words)),
+        from_parameter=lambda parameter: Float32(**_only_zero(parameter)),
+        specs=("float32",),
+    ),
+    Row(
+        "float16",
+        raw.FLOAT16_WIRE_ID,
+        from_words=lambda words: Float16(**whole_numbers(words)),
+        from_parameter=lambda parameter: Float16(**_only_zero(parameter)),
+        specs=("float16",),
+    ),
+    Row(
+        "eden",
+        eden.WIRE_ID,
+        from_words=_eden,
+        from_parameter=_eden_from,
+        specs=tuple(Eden(bits).spec for bits in range(1, 9)),
+    ),
 )
 
-_BY_IDS = {(row.wire_id, p): codec for row in TABLE for p, codec in row.parameters.items()}
-_BY_SPEC = {codec.spec: ids for ids, codec in _BY_IDS.items()}
+_BY_NAME = {row.name: row for row in TABLE}
+_BY_WIRE_ID = {row.wire_id: row for row in TABLE}
 
-SPECS = tuple(_BY_SPEC)
-"""The spec of every codec this release can read and write."""
+SPECS = tuple(spec for row in TABLE for spec in row.specs)
+"""The specs of this release; where parameters are free, typical ones."""
 
 
-def codec_from_spec(spec: str) -> Codec:
+def codec_from_spec(spec: str) -> FramedCodec:
     """The codec that `spec` names, e.g. `eden:bits=2`.
 
     Raises:
         Misuse: not the form of a spec.
         Unsupported: a name or parameter this release does not know.
     """
-    if not _SPEC.fullmatch(spec):
+    match = _SPEC.fullmatch(spec)
+    if not match:
         raise Misuse(f"{spec!r} is not a codec spec like 'eden:bits=2'")
-    if spec not in _BY_SPEC:
-        raise Unsupported(f"codec {spec!r}; known: {', '.join(SPECS)}")
-    return _BY_IDS[_BY_SPEC[spec]]
+    name, text = match.groups()
+    pairs = [part.partition("=") for part in text.split(",")] if text else []
+    words = {word: value for word, _, value in pairs}
+    if len(words) != len(pairs):
+        raise Misuse(f"{spec!r} says something twice")
+    if name not in _BY_NAME:
+        raise Unsupported(f"codec {name!r}; known: {', '.join(_BY_NAME)}")
+    try:
+        return _BY_NAME[name].from_words(words)
+    except (Misuse, ValueError) as error:
+        raise Unsupported(f"codec {spec!r}: {error}") from None
 
 
-def codec_from_frame(codec: int, parameter: int) -> Codec:
-    """The codec that a frame header's two fields name.
+def codec_from_frame(codec: int, parameter: int) -> FramedCodec:
+    """A codec that decodes what a frame header's two fields name.
+
+    Its spec names what is needed to decode; an encoder may have had further settings. To ask
+    whether a frame was made as a spec says, compare with `frame_ids(codec_from_spec(spec))`.
 
     Raises:
         Unsupported: this release does not know them.
     """
-    if (codec, parameter) not in _BY_IDS:
-        raise Unsupported(f"codec {codec} with parameter {parameter}")
-    return _BY_IDS[codec, parameter]
+    if codec not in _BY_WIRE_ID:
+        raise Unsupported(f"codec {codec}")
+    try:
+        return _BY_WIRE_ID[codec].from_parameter(parameter)
+    except Misuse as error:
+        raise Unsupported(f"codec {codec}: {error}") from None
 
 
 def frame_ids(codec: Codec) -> tuple[int, int]:
@@ -71,6 +149,8 @@ def frame_ids(codec: Codec) -> tuple[int, int]:
     Raises:
         Misuse: not a codec of the table, so no frame can carry it.
     """
-    if codec.spec not in _BY_SPEC:
+    row = _BY_NAME.get(codec.spec.partition(":")[0])
+    parameter = getattr(codec, "parameter", None)
+    if row is None or not isinstance(parameter, int):
         raise Misuse(f"codec {codec.spec!r} has no wire id")
-    return _BY_SPEC[codec.spec]
+    return row.wire_id, parameter
