@@ -16,7 +16,6 @@ from sybil.parsers.markdown import CodeBlockParser
 from edge_sdk.authoring import build_plan, zoo
 from rpi_demo import processes
 
-
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 
@@ -50,7 +49,7 @@ class AsyncPythonParser(CodeBlockParser):
 def federation(tmp_path: Path) -> Iterator[processes.Announcement]:
     """A running aggregator that wants two rounds of one device."""
     plan = tmp_path / "readme.plan"
-    plan.write_bytes(build_plan(zoo.mlp((4,), 2), loss="cross-entropy", name="readme"))
+    plan.write_bytes(build_plan(zoo.mlp((4,), 2), loss="cross-entropy", name="readme").data)
     announcement = tmp_path / "announcement.json"
     words = ["--state", tmp_path / "state", "--port", 0, "--rounds", 2, "--cohort", 1]
     server = processes.start(

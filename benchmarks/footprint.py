@@ -96,9 +96,8 @@ def _peak_rss_mb(python: Path, scratch: Path) -> float:
     shard = scratch / "shard.npz"
     np.savez(shard, x_train=x_train[:200], y_train=y_train[:200])
     plan = scratch / "digits.plan"
-    plan.write_bytes(
-        build_plan(zoo.cnn((1, 8, 8), 10, scale=1 / 16), loss="cross-entropy", name="digits")
-    )
+    model = zoo.cnn((1, 8, 8), 10, scale=1 / 16)
+    plan.write_bytes(build_plan(model, loss="cross-entropy", name="digits").data)
     announcement = scratch / "announcement.json"
     words = {
         "--state": scratch / "server", "--port": 0, "--rounds": ROUNDS, "--cohort": 1,

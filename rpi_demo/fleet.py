@@ -180,7 +180,8 @@ def _plan(arguments: argparse.Namespace, data: Shared) -> bytes:
         scale=1.0 / max(float(sample.std()), 1e-6),
         seed=arguments.seed,
     )
-    return build_plan(model, loss="cross-entropy", momentum=0.9, name=f"demo-{arguments.model}")
+    name = f"demo-{arguments.model}"
+    return build_plan(model, loss="cross-entropy", momentum=0.9, name=name).data
 
 
 def _server_arguments(

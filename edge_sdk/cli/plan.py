@@ -7,7 +7,7 @@ from types import ModuleType
 
 from edge_sdk.cli.command import Command
 from edge_sdk.errors import Misuse, Unavailable
-from edge_sdk.plan import load_plan
+from edge_sdk.plan import Plan, load_plan
 
 
 def _shape(text: str) -> tuple[int, ...]:
@@ -51,7 +51,7 @@ def _build(arguments: argparse.Namespace) -> int:
     if not arguments.model.is_file():
         raise Misuse(f"no such file: {arguments.model}")
     output = arguments.output or arguments.model.with_suffix(".plan")
-    bundle = _authoring().build_plan(
+    plan = _authoring().build_plan(
         arguments.model,
         loss=arguments.loss,
         optimizer=arguments.optimizer,
@@ -59,9 +59,9 @@ def _build(arguments: argparse.Namespace) -> int:
         name=arguments.name or arguments.model.stem,
     )
     partial = output.with_name(output.name + ".partial")
-    partial.write_bytes(bundle)
+    partial.write_bytes(plan.data)
     partial.replace(output)
-    _describe(bundle)
+    _describe(plan)
     print(f"written: {output}")
     return 0
 
@@ -69,7 +69,7 @@ def _build(arguments: argparse.Namespace) -> int:
 def _show(arguments: argparse.Namespace) -> int:
     if not arguments.plan.is_file():
         raise Misuse(f"no such file: {arguments.plan}")
-    _describe(arguments.plan.read_bytes())
+    _describe(load_plan(arguments.plan.read_bytes()))
     return 0
 
 
@@ -92,9 +92,8 @@ def _authoring() -> ModuleType:
         ) from None
 
 
-def _describe(bundle: bytes) -> None:
-    plan = load_plan(bundle)
-    print(f"plan     {plan.name}  {plan.digest[:12]}  {len(bundle):,} bytes")
+def _describe(plan: Plan) -> None:
+    print(f"plan     {plan.name}  {plan.digest[:12]}  {len(plan.data):,} bytes")
     print(f"input    {plan.input.name} {plan.input.dtype} {plan.input.shape}")
     print(f"target   {plan.target.name} {plan.target.dtype} {plan.target.shape}")
     for number in range(plan.stages):

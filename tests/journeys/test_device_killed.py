@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from edge_sdk.authoring import build_plan, zoo
-from edge_sdk.plan import load_plan
 from rpi_demo.operator_api import Operator
 from tests.journeys.relay import Relay
 from tests.journeys.server_process import ServerProcess, start_device
@@ -21,8 +20,9 @@ OVERHEAD_BYTES = 8192
 
 def test_it_resumes_and_sends_only_missing_chunks(tmp_path: Path) -> None:
     plan = tmp_path / "wide.plan"
-    plan.write_bytes(build_plan(zoo.mlp((64,), 10, hidden=(1024,)), loss="cross-entropy", name="w"))
-    update_bytes = 4 * load_plan(plan.read_bytes()).layout().size
+    built = build_plan(zoo.mlp((64,), 10, hidden=(1024,)), loss="cross-entropy", name="wide")
+    plan.write_bytes(built.data)
+    update_bytes = 4 * built.layout().size
     data = tmp_path / "data.npz"
     random = np.random.Generator(np.random.PCG64(1))
     x = random.standard_normal((64, 64)).astype(np.float32)

@@ -11,7 +11,7 @@ import pytest
 from edge_sdk.authoring import build_plan, zoo
 from edge_sdk.codecs import codec_from_spec, frame_ids
 from edge_sdk.errors import Unreachable
-from edge_sdk.plan import load_plan
+from edge_sdk.plan import Plan
 from edge_sdk.transport.http import HttpTransport
 from edge_sdk.values import CheckIn, Commit, Enrol, Task
 from edge_sdk.wire import Frame, Kind, pack
@@ -37,20 +37,20 @@ class Device:
 
 
 @pytest.fixture(scope="module")
-def plan() -> bytes:
+def plan() -> Plan:
     return build_plan(zoo.mlp((8,), 3, hidden=(96,)), loss="cross-entropy", name="small")
 
 
 @pytest.fixture
-def plan_file(plan: bytes, tmp_path: Path) -> Path:
+def plan_file(plan: Plan, tmp_path: Path) -> Path:
     path = tmp_path / "small.plan"
-    path.write_bytes(plan)
+    path.write_bytes(plan.data)
     return path
 
 
 @pytest.fixture
-def dimension(plan: bytes) -> int:
-    return load_plan(plan).layout().size
+def dimension(plan: Plan) -> int:
+    return plan.layout().size
 
 
 async def test_the_model_is_bit_identical_and_nothing_acknowledged_is_lost(
