@@ -53,7 +53,8 @@ from server_ref.rounds.machine import (
     TRANSITIONS,
     Decision,
     open_round,
-    restore_round,
+    readmit,
+    recommit,
     step,
     unfinished,
 )
@@ -106,7 +107,8 @@ __all__ = [
     "bits",
     "open_round",
     "ranges",
-    "restore_round",
+    "readmit",
+    "recommit",
     "step",
     "unfinished",
 ]

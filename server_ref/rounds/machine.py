@@ -55,27 +55,20 @@ def step(state: Round, event: Event, now_s: float) -> Decision:
     return state, effects + further
 
 
-def restore_round(
-    state: Round,
-    *,
-    admitted: Iterable[str],
-    stored: Iterable[ChunkStored],
-    committed: Iterable[tuple[str, int, int]],
-    now_s: float,
-) -> Round:
-    """A round as it was when its server died, from what is on the disk.
+def readmit(state: Round, admitted: Iterable[str]) -> Round:
+    """A fresh round with the places that were held when its server died.
 
-    Args:
-        state: fresh from `open_round`.
-        admitted: devices whose admission was recorded, in order.
-        stored: chunks in the order of the log; those that were refused then are refused now.
-        committed: device, order and chunks held of every recorded commit.
-        now_s: the deadline runs anew from here: downtime is not the devices' fault.
+    Next, the chunks of the log happen to it again as `ChunkStored`: what was refused then is
+    refused now. Last comes `recommit`.
     """
-    members = dict.fromkeys(admitted, Member())
-    state = dataclasses.replace(state, members=members)
-    for event in stored:
-        state, _ = step(state, event, now_s)
+    return dataclasses.replace(state, members=dict.fromkeys(admitted, Member()))
+
+
+def recommit(state: Round, committed: Iterable[tuple[str, int, int]], *, now_s: float) -> Round:
+    """Take in device, order and chunks held of every recorded commit.
+
+    The deadline runs anew from `now_s`: downtime is not the devices' fault.
+    """
     members = dict(state.members)
     for device, order, held in committed:
         members[device] = dataclasses.replace(

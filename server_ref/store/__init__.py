@@ -14,7 +14,17 @@ Nothing here knows asyncio: writes give `concurrent.futures.Future`. A failing d
 """
 
 from server_ref.store.chunk_log import ChunkLog, Entry
-from server_ref.store.database import Database
+from server_ref.store.database import Change, Connection, Database
 from server_ref.store.files import Folder, Sync, lock_folder, write_durably
 
-__all__ = ["ChunkLog", "Database", "Entry", "Folder", "Sync", "lock_folder", "write_durably"]
+__all__ = [
+    "Change",
+    "ChunkLog",
+    "Connection",
+    "Database",
+    "Entry",
+    "Folder",
+    "Sync",
+    "lock_folder",
+    "write_durably",
+]

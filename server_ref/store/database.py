@@ -20,7 +20,8 @@ from server_ref.store.files import storage_refusal
 from server_ref.store.migrations import migrate
 
 T = TypeVar("T")
-Change = Callable[[sqlite3.Connection], T]
+Connection = sqlite3.Connection
+Change = Callable[[Connection], T]
 
 log = logging.getLogger(__name__)
 

@@ -1,0 +1,20 @@
+"""The run: brings rounds, store and sums together. Knows asyncio and clocks, but no HTTP.
+
+=============== ==============================================================
+`opening`       a state folder becomes a run, new or taken up
+`run`           what every call needs of the run
+`cycle`         from one round to the next
+`current`       one round while it runs
+`parts`         what these work with; `identity`, `traffic`, `publishing`, `summary`, `limits`
+=============== ==============================================================
+
+Every decision about a round is made by `server_ref.rounds`; what is here carries effects out and
+says how that went.
+"""
+
+from server_ref.coordinator.identity import same_token
+from server_ref.coordinator.opening import Opened, open_run
+from server_ref.coordinator.parts import Evaluate, Surroundings
+from server_ref.coordinator.run import Coordinator
+
+__all__ = ["Coordinator", "Evaluate", "Opened", "Surroundings", "open_run", "same_token"]

@@ -1,0 +1,350 @@
+"""One round while it runs: chunks, commits and the end."""
+
+import asyncio
+import dataclasses
+import logging
+import math
+import zlib
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from concurrent.futures import Executor, Future
+from functools import partial
+from typing import TypeVar
+
+from edge_sdk.codecs import codec_from_frame
+from edge_sdk.errors import Malformed, Reason, Refused
+from edge_sdk.values import Commit, Piece, Progress, Receipt, Task, Vector
+from edge_sdk.wire import Frame, Kind, unpack
+from server_ref import rounds
+from server_ref.aggregate import WeightedSum, decode_checked, move, norm_limit
+from server_ref.coordinator.limits import most_chunks, most_update_bytes
+from server_ref.rounds import Phase, Round, Standing, bits, ranges
+from server_ref.settings import Terms
+from server_ref.store import ChunkLog, Entry
+from server_ref.store.records import UpdateRow
+
+T = TypeVar("T")
+
+log = logging.getLogger(__name__)
+
+COMMITS_IN_FLIGHT = 4
+"""Decoded updates held at once between decoding and summing: the bound on their memory."""
+
+RecordCommit = Callable[[UpdateRow, Commit], "Future[None]"]
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class RoundParts:
+    """What a current round works with."""
+
+    run: str
+    plan: str
+    terms: Terms
+    log: ChunkLog
+    weights: Vector
+    """Exact weights the round started from."""
+    worker: Executor
+    """One thread: what is submitted first is done first."""
+    record: RecordCommit
+    seed_of: Callable[[str], int]
+    """Seed of a device's update."""
+    now_s: Callable[[], float]
+    closing: Callable[[bool], None]
+    """Called once, when the round begins to close: whether to count unfinished updates."""
+
+
+class CurrentRound:
+    """Carries out what `server_ref.rounds` decides for one round."""
+
+    def __init__(self, state: Round, parts: RoundParts) -> None:
+        self.state = state
+        self.parts = parts
+        self.ended = asyncio.Event()
+        """Set when the round is over and what follows it is in place."""
+        self.recorded_admissions = set(state.members)
+        self._longest = norm_limit(parts.weights)
+        self._sum = WeightedSum(len(parts.weights))
+        self._entries: defaultdict[str, dict[int, Entry]] = defaultdict(dict)
+        self._appended: defaultdict[str, int] = defaultdict(int)
+        self._slots = asyncio.Semaphore(COMMITS_IN_FLIGHT)
+        self._commits: set[asyncio.Task[Receipt | None]] = set()
+        self._partial: dict[str, UpdateRow] = {}
+        self._last_added = -1
+
+    @property
+    def number(self) -> int:
+        """The round's number."""
+        return self.state.number
+
+    @property
+    def closing(self) -> bool:
+        """Whether it takes nothing more but is not over yet."""
+        return self.state.phase is not Phase.OPEN
+
+    def decide(self, event: rounds.Event) -> rounds.Effect | None:
+        """Let `event` happen; its own effect. A round that begins to close is told on.
+
+        Raises:
+            Refused: the decision was `Refuse`.
+        """
+        self.state, effects = rounds.step(self.state, event, self.parts.now_s())
+        answer: rounds.Effect | None = None
+        for effect in effects:
+            if isinstance(effect, rounds.Close):
+                self.parts.closing(effect.count_unfinished)
+            else:
+                answer = effect
+        if isinstance(answer, rounds.Refuse):
+            raise Refused(answer.reason, answer.detail)
+        return answer
+
+    def task(self, device: str) -> Task:
+        """What the round offers `device`: the same each time, but for the time left."""
+        terms = self.parts.terms
+        return Task(
+            run=self.parts.run,
+            round=self.number,
+            plan=self.parts.plan,
+            model_version=self.state.model_version,
+            codecs=terms.codecs,
+            seed=self.parts.seed_of(device),
+            epochs=terms.epochs,
+            batch_size=terms.batch_size,
+            learning_rate=terms.learning_rate,
+            deadline_s=self.remaining_s() or 0.0,
+            chunk_bytes=terms.chunk_bytes,
+        )
+
+    def remaining_s(self) -> float | None:
+        """Seconds until the deadline; None before the first admission."""
+        if self.state.deadline_at_s is None:
+            return None
+        return max(0.0, self.state.deadline_at_s - self.parts.now_s())
+
+    # ------------------------------------------------------------------ chunks
+
+    def take_chunk(self, device: str, frame: Frame) -> "asyncio.Task[None] | None":
+        """Judge a chunk and queue it for the disk; the task ends when it is durably held.
+
+        None when it is held already. The task goes on whatever becomes of the connection.
+
+        Raises:
+            Refused: the chunk does not fit the task, the round or what is held.
+        """
+        label = self._label(device, frame)
+        same = self._same(device, frame)
+        effect = self.decide(rounds.Chunk(device, frame.index, label, same))
+        if not isinstance(effect, rounds.Store):
+            return None
+        self._appended[device] += len(frame.raw)
+        if self._appended[device] > 2 * most_update_bytes(len(self.parts.weights), label.count):
+            raise Refused(Reason.TOO_LARGE, "more bytes than any update of this task needs")
+        durable = self.parts.log.append(device, frame.raw)
+        task = asyncio.ensure_future(self._hold(device, frame, label, durable))
+        task.add_done_callback(_retrieve)
+        return task
+
+    async def _hold(
+        self, device: str, frame: Frame, label: rounds.Label, durable: "Future[Entry]"
+    ) -> None:
+        entry = await asyncio.wrap_future(durable)
+        same = self._same(device, frame)
+        self.decide(rounds.ChunkStored(device, frame.index, label, same))
+        if same is None:
+            self._entries[device][frame.index] = entry
+
+    def _label(self, device: str, frame: Frame) -> rounds.Label:
+        """What the frame says of its update, once it fits the task."""
+        dimension = len(self.parts.weights)
+        try:
+            codec = codec_from_frame(frame.codec, frame.parameter).spec
+        except Malformed as error:
+            raise Refused(Reason.MISMATCH, str(error)) from None
+        wanted = {
+            "kind": (frame.kind, Kind.UPDATE),
+            "run": (frame.run, self.parts.run),
+            "round": (frame.number, self.number),
+            "stage": (frame.stage, 0),
+            "dimension": (frame.dimension, dimension),
+            "seed": (frame.seed, self.parts.seed_of(device)),
+        }
+        for name, (got, want) in wanted.items():
+            if got != want:
+                raise Refused(Reason.MISMATCH, f"{name} {got}, this task has {want}")
+        if codec not in self.parts.terms.codecs:
+            raise Refused(Reason.MISMATCH, f"codec {codec} is not among those offered")
+        if frame.count > most_chunks(dimension):
+            raise Refused(Reason.MISMATCH, f"{frame.count} chunks, limit {most_chunks(dimension)}")
+        return rounds.Label(count=frame.count, examples=frame.examples, codec=codec)
+
+    def _same(self, device: str, frame: Frame) -> bool | None:
+        entry = self._entries[device].get(frame.index)
+        if entry is None:
+            return None
+        crc = zlib.crc32(frame.raw, zlib.crc32(bytes.fromhex(device)))
+        return (entry.size, entry.crc) == (len(frame.raw), crc)
+
+    def progress(self, device: str) -> Progress:
+        """What is held of a device's update.
+
+        Raises:
+            Refused: `not-admitted`.
+        """
+        member = self.state.members.get(device)
+        if member is None:
+            raise Refused(Reason.NOT_ADMITTED, "no place in this round; check in first")
+        counts = member.standing is Standing.COMMITTED
+        return Progress(held=ranges(member.held), receipt=self._receipt(device) if counts else None)
+
+    # ------------------------------------------------------------------ commits
+
+    async def commit(self, device: str, commit: Commit) -> Receipt | None:
+        """Count the device's update; None when only the end of the round decides that.
+
+        Goes on when the caller is cancelled.
+
+        Raises:
+            Refused: the update is unusable, disagrees with its chunks, or came too late.
+        """
+        label = rounds.Label(count=commit.chunks, examples=commit.examples, codec=commit.codec)
+        effect = self.decide(rounds.Commit(device, label))
+        if isinstance(effect, rounds.Receipted):
+            return self._receipt(device)
+        if not isinstance(effect, rounds.Check):
+            return None
+        task = asyncio.ensure_future(self._check_and_record(device, commit))
+        self._commits.add(task)
+        task.add_done_callback(self._commits.discard)
+        task.add_done_callback(_retrieve)
+        return await asyncio.shield(task)
+
+    async def _check_and_record(self, device: str, commit: Commit) -> Receipt | None:
+        async with self._slots:
+            try:
+                pieces = await self._decode(device)
+            except Refused as flaw:
+                if flaw.reason is Reason.STORAGE:
+                    self.decide(rounds.NotRecorded(device))
+                    raise
+                self.decide(rounds.Checked(device, rounds.Refuse(flaw.reason, flaw.detail)))
+                return None
+            effect = self.decide(rounds.Checked(device))
+            if not isinstance(effect, rounds.Record):
+                return None
+            update = self._update(device, effect.order, partial_update=False)
+            try:
+                await asyncio.wrap_future(self.parts.record(update, commit))
+            except Refused:
+                self.decide(rounds.NotRecorded(device))
+                raise
+            await self._add(pieces, update)
+            self.decide(rounds.Recorded(device))
+            return self._receipt(device)
+
+    async def _decode(self, device: str, *, longest: float | None = None) -> list[Piece]:
+        limit = self._longest if longest is None else longest
+        held = self.state.members[device].held
+        entries = [e for i, e in sorted(self._entries[device].items()) if held >> i & 1]
+        return await self._work(partial(_decode_entries, self.parts.log, entries, limit))
+
+    async def _add(self, pieces: Iterable[Piece], update: UpdateRow) -> None:
+        if update.position <= self._last_added:
+            raise RuntimeError("commits were recorded in another order than summed")
+        self._last_added = update.position
+        await self._work(partial(self._sum.add, pieces, float(update.examples)))
+
+    def _update(self, device: str, order: int, *, partial_update: bool) -> UpdateRow:
+        member = self.state.members[device]
+        if member.label is None:
+            raise RuntimeError("an update without chunks cannot count")
+        return UpdateRow(
+            device=device,
+            position=order,
+            partial=partial_update,
+            chunks=ranges(member.held),
+            chunk_count=member.label.count,
+            examples=member.label.examples,
+            codec=member.label.codec,
+        )
+
+    def _receipt(self, device: str) -> Receipt:
+        member = self.state.members[device]
+        return Receipt(
+            run=self.parts.run,
+            round=self.number,
+            chunks=ranges(member.held),
+            examples=member.label.examples if member.label else 0,
+        )
+
+    # ------------------------------------------------------------------ the end, and after a crash
+
+    async def settle(self, *, count_unfinished: bool) -> tuple[Round, list[UpdateRow]]:
+        """Wait for commits under way and sum unfinished updates up.
+
+        Gives the round as it will be once that is recorded, and the unfinished updates it counts.
+
+        Raises:
+            Refused: `storage`; ask again later.
+        """
+        await self.wait_commits()
+        for device in rounds.unfinished(self.state) if count_unfinished else ():
+            if device not in self._partial:
+                await self._count_unfinished(device)
+        event = rounds.Settled(tuple(self._partial))
+        settled, _ = rounds.step(self.state, event, self.parts.now_s())
+        return settled, list(self._partial.values()) if settled.phase is Phase.PUBLISHED else []
+
+    async def _count_unfinished(self, device: str) -> None:
+        order = self.state.next_order + len(self._partial)
+        update = self._update(device, order, partial_update=True)
+        try:
+            pieces = await self._decode(device)
+        except Refused as flaw:
+            if flaw.reason is Reason.STORAGE:
+                raise
+            log.warning("unfinished update of %s is unusable: %s", device, flaw)
+            return
+        await self._add(pieces, update)
+        self._partial[device] = update
+
+    async def wait_commits(self) -> None:
+        """Until no commit is being checked or recorded."""
+        while self._commits:
+            await asyncio.wait(self._commits)
+
+    async def new_weights(self) -> Vector:
+        """The model moved by the mean of everything counted."""
+        return await self._work(lambda: move(self.parts.weights, self._sum.mean()))
+
+    async def replay(self, entries: Iterable[Entry], committed: Iterable[UpdateRow]) -> None:
+        """Rebuild state, index and sum of a round that was open when its server died."""
+        now_s = self.parts.now_s()
+        self.state = rounds.readmit(self.state, self.recorded_admissions)
+        for entry in entries:
+            frame = unpack(self.parts.log.read(entry))
+            self._appended[entry.device] += entry.size
+            codec = codec_from_frame(frame.codec, frame.parameter).spec
+            label = rounds.Label(count=frame.count, examples=frame.examples, codec=codec)
+            same = self._same(entry.device, frame)
+            event = rounds.ChunkStored(entry.device, frame.index, label, same)
+            self.state, effects = rounds.step(self.state, event, now_s)
+            if same is None and effects == (rounds.Held(),):
+                self._entries[entry.device][frame.index] = entry
+        updates = list(committed)
+        positions = [(u.device, u.position, bits(u.chunks)) for u in updates]
+        self.state = rounds.recommit(self.state, positions, now_s=now_s)
+        for update in updates:
+            await self._add(await self._decode(update.device, longest=math.inf), update)
+
+    async def _work(self, job: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self.parts.worker, job)
+
+
+def _decode_entries(log: ChunkLog, entries: list[Entry], longest: float) -> list[Piece]:
+    return decode_checked([unpack(log.read(entry)) for entry in entries], longest=longest)
+
+
+def _retrieve(task: "asyncio.Task[T]") -> None:
+    """Look at a task's error, so that one whose caller is gone does not cry for attention."""
+    if not task.cancelled():
+        task.exception()

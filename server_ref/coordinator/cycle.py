@@ -1,0 +1,310 @@
+"""From one round to the next: opening, closing, publishing, taking up again after a crash."""
+
+import asyncio
+import contextlib
+import dataclasses
+import logging
+from collections.abc import Awaitable, Callable, Coroutine
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+from typing import Literal, TypeVar
+
+from edge_sdk.errors import Refused
+from edge_sdk.values import Commit, Vector
+from server_ref import rounds
+from server_ref.coordinator.current import CurrentRound, RoundParts
+from server_ref.coordinator.parts import Evaluate, RunParts
+from server_ref.downlink import derive_seed
+from server_ref.rounds import Phase, Round, Rules
+from server_ref.settings import Terms
+from server_ref.store import ChunkLog, Connection, records
+from server_ref.store.records import RoundRow, UpdateRow
+
+RETRY_S = 5.0
+"""Pause before a round's end is tried again after the disk refused it."""
+
+TICK_S = 0.5
+"""How often the deadline is looked at."""
+
+TICKS_PER_RECORD = 4
+"""Ticks between two writes of the traffic counts."""
+
+RECENT_ROUNDS = 5
+"""Rounds that the expected length of a round is drawn from."""
+
+T = TypeVar("T")
+
+log = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Opening:
+    """A round about to open, and when that was decided."""
+
+    number: int
+    model_version: int
+    terms: Terms
+    at: float
+
+
+class Cycle:
+    """Holds the current round and moves the run on. All calls on one event loop."""
+
+    def __init__(self, parts: RunParts) -> None:
+        self.current: CurrentRound | None = None
+        """None once the run is finished."""
+        self.current_opened_at = 0.0
+        self.last_round = 0
+        """Number of the newest round, open or over."""
+        self.model_version = parts.read(lambda c: records.last_version(c, parts.run.run))
+        self.recent_s: list[float] = []
+        """How long the latest rounds took."""
+        self.stopping = asyncio.Event()
+        self.published = asyncio.Event()
+        """Set when a round ended; cleared by who evaluates."""
+        self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        """Gets the exception when a background job dies: a bug, so the server should end."""
+        self._parts = parts
+        self._sums = ThreadPoolExecutor(1, thread_name_prefix="sums")
+        self._files = ThreadPoolExecutor(1, thread_name_prefix="files")
+        self._background: set[asyncio.Task[None]] = set()
+        self._closing: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Take the run up where the state folder left it."""
+        parts = self._parts
+        rows = parts.read(lambda c: records.rounds(c, parts.run.run))
+        self.last_round = rows[-1].number if rows else 0
+        self.recent_s = [r.closed_at - r.opened_at for r in rows if r.closed_at is not None][
+            -RECENT_ROUNDS:
+        ]
+        if rows and rows[-1].state == "open":
+            await self._take_up(rows[-1])
+        else:
+            opening = self._next(self.model_version)
+            if opening is not None:
+                await parts.write(partial(self._record_opening, opening))
+                await self._enter(opening)
+        self._spawn(self._watch())
+        if parts.evaluate is not None:
+            self._spawn(self._evaluate_missing(parts.evaluate))
+
+    async def stop(self) -> None:
+        """Let what is being written be written; the next start goes on from there."""
+        self.stopping.set()
+        if self.current is not None:
+            await self.current.wait_commits()
+        if self._closing is not None:
+            await asyncio.wait([self._closing], timeout=RETRY_S)
+        for task in self._background:
+            task.cancel()
+        await asyncio.gather(*self._background, return_exceptions=True)
+        await self._record_traffic()
+        for executor in (self._sums, self._files):
+            await asyncio.to_thread(executor.shutdown)
+        if self.current is not None:
+            self.current.parts.log.close()
+
+    def tick(self) -> None:
+        """Look at the clock: closes a round that is due."""
+        if self.current is not None and self.current.state.phase is Phase.OPEN:
+            self.current.decide(rounds.Tick())
+
+    # ------------------------------------------------------------------ opening
+
+    def _next(self, model_version: int) -> Opening | None:
+        """The round that follows; None when the run has all the versions it wants."""
+        settings = self._parts.settings
+        if model_version >= settings.rounds:
+            return None
+        at = self._parts.outside.wall_s()
+        return Opening(self.last_round + 1, model_version, settings.terms(), at)
+
+    def _record_opening(self, opening: Opening, connection: Connection) -> None:
+        records.open_round(
+            connection,
+            self._parts.run.run,
+            number=opening.number,
+            model_version=opening.model_version,
+            terms=opening.terms,
+            at=opening.at,
+        )
+
+    async def _enter(self, opening: Opening, weights: Vector | None = None) -> CurrentRound:
+        """Make a recorded round the current one."""
+        parts = self._parts
+        number = opening.number
+        if weights is None:
+            row = parts.read(lambda c: records.version(c, parts.run.run, opening.model_version))
+            if row is None:
+                raise RuntimeError(f"round {number} needs version {opening.model_version}")
+            weights = parts.library.weights(row)
+        terms = opening.terms
+        rules = Rules(
+            cohort=terms.cohort,
+            min_updates=terms.min_updates,
+            deadline_s=terms.deadline_s,
+            over_selection=terms.over_selection,
+        )
+        path = parts.folder.chunk_log(parts.run.run, number)
+        chunk_log = await self._in_thread(partial(ChunkLog, path, sync=parts.outside.sync))
+        state = rounds.open_round(number=number, model_version=opening.model_version, rules=rules)
+        current = CurrentRound(
+            state,
+            RoundParts(
+                run=parts.run.run,
+                plan=parts.run.plan,
+                terms=terms,
+                log=chunk_log,
+                weights=weights,
+                worker=self._sums,
+                record=partial(self._record_commit, number),
+                seed_of=lambda device: derive_seed(parts.run.seed, "update", number, device),
+                now_s=parts.outside.now_s,
+                closing=self._begin_closing,
+            ),
+        )
+        self.last_round = number
+        self.current_opened_at = opening.at
+        self.current = current
+        return current
+
+    async def _take_up(self, row: RoundRow) -> None:
+        """Rebuild the round that was open when the server ended."""
+        parts = self._parts
+        opening = Opening(row.number, row.model_version, row.terms, row.opened_at)
+        current = await self._enter(opening)
+        run, number = parts.run.run, row.number
+        current.recorded_admissions |= set(parts.read(lambda c: records.admissions(c, run, number)))
+        entries = await self._in_thread(lambda: list(current.parts.log.entries()))
+        await current.replay(entries, parts.read(lambda c: records.updates(c, run, number)))
+        log.info("round %d taken up again with %d chunks", number, len(entries))
+        self.tick()
+
+    # ------------------------------------------------------------------ commits and the end
+
+    def _record_commit(self, number: int, update: UpdateRow, commit: Commit) -> "Future[None]":
+        run = self._parts.run.run
+        return self._parts.database.write(
+            lambda c: records.add_update(c, run, number, update, commit)
+        )
+
+    def _begin_closing(self, count_unfinished: bool) -> None:
+        if self.current is not None:
+            self._closing = self._spawn(self._close(self.current, count_unfinished))
+
+    async def _close(self, current: CurrentRound, count_unfinished: bool) -> None:
+        """End the round and begin the next."""
+        end = partial(self._end, current, count_unfinished=count_unfinished)
+        settled, opening, weights = await self._insist(end)
+        current.state = settled
+        self.model_version += settled.phase is Phase.PUBLISHED
+        took_s = self._parts.outside.wall_s() - self.current_opened_at
+        self.recent_s = [*self.recent_s, max(took_s, 0.0)][-RECENT_ROUNDS:]
+        await self._record_traffic()
+        if opening is None:
+            self.current = None
+        else:
+            await self._insist(partial(self._enter, opening, weights))
+        current.ended.set()
+        self.published.set()
+        await self._in_thread(current.parts.log.close)
+
+    async def _end(
+        self, current: CurrentRound, *, count_unfinished: bool
+    ) -> tuple[Round, Opening | None, Vector]:
+        """New version files, then one transaction; only then anybody sees the new round."""
+        parts = self._parts
+        run, number = parts.run.run, current.number
+        settled, unfinished = await current.settle(count_unfinished=count_unfinished)
+        published = settled.phase is Phase.PUBLISHED
+        weights, row = current.parts.weights, None
+        if published:
+            weights = await current.new_weights()
+            row = await self._in_thread(
+                partial(
+                    parts.library.publish,
+                    weights,
+                    version=settled.model_version + 1,
+                    number=number,
+                    codec=parts.settings.downlink_codec,
+                )
+            )
+        opening = self._next(settled.model_version + published)
+        at = parts.outside.wall_s()
+
+        def change(connection: Connection) -> None:
+            state: Literal["published", "abandoned"] = "published" if published else "abandoned"
+            records.close_round(connection, run, number, state=state, at=at)
+            for update in unfinished:
+                records.add_update(connection, run, number, update, None)
+            if row is not None:
+                records.add_version(connection, run, row)
+            if opening is not None:
+                self._record_opening(opening, connection)
+
+        await parts.write(change)
+        log.info("round %d %s, %d updates", number, settled.phase, len(settled.counted()))
+        return settled, opening, weights
+
+    async def _insist(self, job: Callable[[], Awaitable[T]]) -> T:
+        """Do `job` again until the disk takes it."""
+        while True:
+            try:
+                return await job()
+            except Refused as refusal:
+                log.warning("trying again in %.0f s: %s", RETRY_S, refusal)
+                await asyncio.sleep(RETRY_S)
+
+    # ------------------------------------------------------------------ background
+
+    async def _watch(self) -> None:
+        """Look at the clock and write traffic down, for ever."""
+        while True:
+            for _ in range(TICKS_PER_RECORD):
+                await asyncio.sleep(TICK_S)
+                self.tick()
+            await self._record_traffic()
+
+    async def _record_traffic(self) -> None:
+        with contextlib.suppress(Refused):
+            await self._parts.record_traffic()
+
+    async def _evaluate_missing(self, evaluate: Evaluate) -> None:
+        """Measure every published version that has no figures, for ever."""
+        parts = self._parts
+        run = parts.run.run
+        while True:
+            self.published.clear()
+            for number, version in parts.read(lambda c: records.unevaluated(c, run)):
+                row = parts.read(partial(records.version, run=run, number=version))
+                if row is None:
+                    raise RuntimeError(f"round {number} published no version {version}")
+                evaluation = await asyncio.to_thread(
+                    lambda r: evaluate(parts.library.weights(r)), row
+                )
+                await self._insist(
+                    partial(
+                        parts.write,
+                        partial(
+                            records.add_evaluation, run=run, number=number, evaluation=evaluation
+                        ),
+                    )
+                )
+            await self.published.wait()
+
+    def _spawn(self, job: Coroutine[None, None, None]) -> "asyncio.Task[None]":
+        task = asyncio.ensure_future(job)
+        self._background.add(task)
+        task.add_done_callback(self._finished)
+        return task
+
+    def _finished(self, task: "asyncio.Task[None]") -> None:
+        self._background.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.critical("the run cannot go on", exc_info=error)
+            if not self.failed.done():
+                self.failed.set_exception(error)
+
+    async def _in_thread(self, job: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._files, job)

@@ -1,0 +1,56 @@
+"""Who is calling: device and operator tokens.
+
+Only SHA-256 hashes are kept (a token has 256 random bits, so no salt or slow hash is needed) and
+they are compared in constant time. Tokens are never logged and never part of an error's text.
+"""
+
+import hashlib
+import hmac
+import secrets
+from collections.abc import Iterable
+
+from edge_sdk.errors import Reason, Refused
+
+
+def new_token() -> str:
+    """A fresh token of 43 URL-safe characters."""
+    return secrets.token_urlsafe(32)
+
+
+def hash_token(token: str) -> str:
+    """What is stored of a token."""
+    return hashlib.sha256(token.encode()).hexdigest()
+
+
+class Registry:
+    """Enrolled devices by token hash."""
+
+    def __init__(self, devices: Iterable[tuple[str, str, bool]]) -> None:
+        """Take token hash, device and whether it is revoked."""
+        self._by_hash = {token_hash: (device, revoked) for token_hash, device, revoked in devices}
+
+    def __len__(self) -> int:
+        return len(self._by_hash)
+
+    def add(self, token_hash: str, device: str) -> None:
+        """Know a new device."""
+        self._by_hash[token_hash] = (device, False)
+
+    def device_of(self, token: str) -> str:
+        """The device whose token this is.
+
+        Raises:
+            Refused: `unauthorised` or `revoked`.
+        """
+        offered = hash_token(token)
+        device, revoked = self._by_hash.get(offered, ("", False))
+        if not device:
+            raise Refused(Reason.UNAUTHORISED, "unknown device token")
+        if revoked:
+            raise Refused(Reason.REVOKED, "the operator withdrew this device")
+        return device
+
+
+def same_token(offered: str, expected: str) -> bool:
+    """Whether two tokens are equal, in constant time."""
+    return hmac.compare_digest(hash_token(offered), hash_token(expected))

@@ -1,0 +1,69 @@
+"""What the rest of this room works with."""
+
+import asyncio
+import dataclasses
+import os
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+from edge_sdk.plan import Plan
+from edge_sdk.values import Evaluation, Vector
+from server_ref.coordinator.identity import new_token
+from server_ref.coordinator.publishing import Library
+from server_ref.coordinator.traffic import TrafficCounter
+from server_ref.settings import Settings
+from server_ref.store import Change, Database, Folder, Sync, records
+from server_ref.store.records import RunRow
+
+T = TypeVar("T")
+
+Evaluate = Callable[[Vector], Evaluation]
+"""Measures exact weights; runs in a thread."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What the run takes from outside, so that tests can put something else there."""
+
+    now_s: Callable[[], float] = time.monotonic
+    wall_s: Callable[[], float] = time.time
+    """For people, and for when join tokens expire; nothing else is decided by it."""
+    sync: Sync = os.fsync
+    new_token: Callable[[], str] = new_token
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class RunParts:
+    """One run's folder, database, settings and counters."""
+
+    folder: Folder
+    database: Database
+    settings: Settings
+    plan: Plan
+    run: RunRow
+    outside: Surroundings
+    evaluate: Evaluate | None
+    library: Library
+    traffic: TrafficCounter
+
+    def read(self, query: Change[T]) -> T:
+        """See `Database.read`."""
+        return self.database.read(query)
+
+    async def write(self, change: Change[T]) -> T:
+        """See `Database.write`; goes on when the caller is cancelled."""
+        return await asyncio.shield(asyncio.wrap_future(self.database.write(change)))
+
+    async def record_traffic(self) -> None:
+        """Write the bytes counted so far down.
+
+        Raises:
+            Refused: `storage`; the counts are kept for the next time.
+        """
+        counts = self.traffic.drain()
+        try:
+            await self.write(lambda c: records.add_traffic(c, self.run.run, counts))
+        except BaseException:
+            self.traffic.put_back(counts)
+            raise

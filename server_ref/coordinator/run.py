@@ -1,0 +1,213 @@
+"""What every call needs of the run."""
+
+import asyncio
+from functools import partial
+from pathlib import Path
+
+from edge_sdk.errors import Reason, Refused
+from edge_sdk.values import (
+    CheckIn,
+    Commit,
+    Enrol,
+    Enrolled,
+    Finished,
+    Progress,
+    Receipt,
+    RunSummary,
+    Task,
+    Wait,
+)
+from edge_sdk.wire import Frame
+from server_ref import rounds
+from server_ref.coordinator.current import CurrentRound
+from server_ref.coordinator.cycle import Cycle
+from server_ref.coordinator.identity import Registry, hash_token
+from server_ref.coordinator.limits import pause_s
+from server_ref.coordinator.parts import RunParts
+from server_ref.coordinator.summary import summarise
+from server_ref.downlink import derive_seed
+from server_ref.store import records
+from server_ref.store.records import VersionRow
+
+
+class Coordinator:
+    """One run as its callers see it; made by `open_run`. All calls on one event loop."""
+
+    def __init__(self, parts: RunParts, cycle: Cycle) -> None:
+        self.plan = parts.plan
+        self.run = parts.run.run
+        self.traffic = parts.traffic
+        self.devices = Registry(parts.read(records.devices))
+        self._parts = parts
+        self._cycle = cycle
+        self._pauses = 0
+
+    @property
+    def stopping(self) -> bool:
+        """Whether the server is about to end."""
+        return self._cycle.stopping.is_set()
+
+    # ------------------------------------------------------------------ calls of devices
+
+    async def enrol(self, request: Enrol) -> Enrolled:
+        """Turn a join token's use into a device.
+
+        Raises:
+            Refused: `unauthorised` or `storage`.
+        """
+        token = self._parts.outside.new_token()
+        change = partial(
+            records.enrol_device,
+            join_hash=hash_token(request.join_token),
+            name=lambda n: f"{derive_seed(self._parts.run.seed, 'device', n):014x}{n:018x}",
+            token_hash=hash_token(token),
+            facts=request.facts,
+            at=self._parts.outside.wall_s(),
+        )
+        device = await self._parts.write(change)
+        self.devices.add(hash_token(token), device)
+        return Enrolled(device=device, token=token)
+
+    async def check_in(self, device: str, request: CheckIn) -> Task | Wait | Finished:
+        """Work for a device, or a pause; holds the answer up to `wait_s` while there is none."""
+        until_s = self._parts.outside.now_s() + request.wait_s
+        while True:
+            current = self._cycle.current
+            if current is None:
+                return Finished(run=self.run, model_version=self._cycle.model_version)
+            effect = current.decide(rounds.CheckIn(device))
+            if isinstance(effect, rounds.Offer):
+                return await self._offer(current, device)
+            left_s = until_s - self._parts.outside.now_s()
+            if left_s <= 0 or self.stopping:
+                why = effect.why if isinstance(effect, rounds.Wait) else ""
+                return Wait(retry_after_s=self._pause_s(current, device), why=why)
+            await self._wait_end(current, left_s)
+
+    def take_chunk(self, device: str, number: int, frame: Frame) -> "asyncio.Task[None] | None":
+        """See `CurrentRound.take_chunk`.
+
+        Raises:
+            Refused: see there; also `round-closed` and `not-admitted` for other rounds.
+        """
+        return self._open_round(number).take_chunk(device, frame)
+
+    def check_round(self, number: int) -> None:
+        """Whether updates of a round are taken now.
+
+        Raises:
+            Refused: `round-closed` or `not-admitted`.
+        """
+        self._open_round(number)
+
+    async def progress(self, device: str, number: int) -> Progress:
+        """What is held of an update, with its receipt once it counts.
+
+        Raises:
+            Refused: `round-closed` when the round is over without it, `not-admitted`.
+        """
+        if self._cycle.current is not None and self._cycle.current.number == number:
+            return self._cycle.current.progress(device)
+        receipt = self._past_receipt(device, number)
+        return Progress(held=receipt.chunks, receipt=receipt)
+
+    async def commit(self, device: str, number: int, commit: Commit) -> Receipt:
+        """Count an update; the same question gets the same answer.
+
+        Raises:
+            Refused: see `CurrentRound.commit`; `round-closed` when the round ended without it.
+        """
+        current = self._cycle.current
+        if current is not None and current.number == number:
+            receipt = await current.commit(device, commit)
+            if receipt is not None:
+                return receipt
+            await self._wait_end(current, None)
+        return self._past_receipt(device, number, commit)
+
+    # ------------------------------------------------------------------ what can be read
+
+    def version(self, number: int) -> VersionRow:
+        """A published version.
+
+        Raises:
+            Refused: `not-found`.
+        """
+        row = self._parts.read(lambda c: records.version(c, self.run, number))
+        if row is None:
+            raise Refused(Reason.NOT_FOUND, "no such version")
+        return row
+
+    def frames(self, version: int) -> Path:
+        """File that devices download for a published version."""
+        return self._parts.library.frames(version)
+
+    def summary(self) -> RunSummary:
+        """The run as its operator sees it."""
+        return summarise(self._parts, self._cycle, devices=len(self.devices))
+
+    def traffic_round(self) -> int:
+        """The round that bytes of calls without a round belong to."""
+        return (
+            self._cycle.current.number
+            if self._cycle.current is not None
+            else self._cycle.last_round
+        )
+
+    # ------------------------------------------------------------------ one call's parts
+
+    async def _offer(self, current: CurrentRound, device: str) -> Task:
+        if device not in current.recorded_admissions:
+            await self._parts.write(
+                lambda c: records.add_admission(c, self.run, current.number, device)
+            )
+            current.recorded_admissions.add(device)
+        return current.task(device)
+
+    def _pause_s(self, current: CurrentRound, device: str) -> float:
+        self._pauses += 1
+        return pause_s(
+            pace_s=self._parts.settings.pace_s,
+            recent_s=self._cycle.recent_s,
+            elapsed_s=self._parts.outside.wall_s() - self._cycle.current_opened_at,
+            remaining_s=current.remaining_s(),
+            device=device,
+            attempt=self._pauses,
+        )
+
+    async def _wait_end(self, current: CurrentRound, left_s: float | None) -> None:
+        """Until the round is over, the server stops, or the time is up."""
+        waits = [
+            asyncio.ensure_future(event.wait()) for event in (current.ended, self._cycle.stopping)
+        ]
+        try:
+            await asyncio.wait(waits, timeout=left_s, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()
+
+    def _open_round(self, number: int) -> CurrentRound:
+        if self.stopping:
+            raise Refused(Reason.BUSY, "the server is stopping", retry_after_s=5.0)
+        if self._cycle.current is not None and self._cycle.current.number == number:
+            return self._cycle.current
+        if number <= self._cycle.last_round:
+            raise Refused(Reason.ROUND_CLOSED, "the round is over")
+        raise Refused(Reason.NOT_ADMITTED, "no such round yet; check in first")
+
+    def _past_receipt(self, device: str, number: int, commit: Commit | None = None) -> Receipt:
+        if (
+            self.stopping
+            and self._cycle.current is not None
+            and self._cycle.current.number == number
+        ):
+            raise Refused(Reason.BUSY, "the server is stopping", retry_after_s=5.0)
+        if number > self._cycle.last_round:
+            raise Refused(Reason.NOT_ADMITTED, "no such round yet; check in first")
+        update = self._parts.read(lambda c: records.update_of(c, self.run, number, device))
+        if update is None:
+            raise Refused(Reason.ROUND_CLOSED, "the round is over")
+        counted = (update.chunk_count, update.examples, update.codec)
+        if commit is not None and (commit.chunks, commit.examples, commit.codec) != counted:
+            raise Refused(Reason.CONFLICT, "committed before with other content")
+        return records.receipt_for(self.run, number, update)

@@ -1,0 +1,67 @@
+"""The run as its operator sees it."""
+
+from edge_sdk.values import RoundSummary, RunSummary
+from server_ref.coordinator.cycle import Cycle
+from server_ref.coordinator.parts import RunParts
+from server_ref.store import Connection, records
+from server_ref.store.records import RoundRow, Tally
+
+
+def summarise(parts: RunParts, cycle: Cycle, *, devices: int) -> RunSummary:
+    """What is recorded, with the counts that are not recorded yet.
+
+    A run counts as finished once its last version is published and, where versions are evaluated,
+    evaluated too.
+    """
+    rounds = tuple(_round(parts, cycle, *found) for found in parts.read(_Query(parts.run.run)))
+    pending = parts.evaluate is not None and any(
+        one.state == "published" and one.loss is None for one in rounds
+    )
+    return RunSummary(
+        run=parts.run.run,
+        plan=parts.run.plan,
+        state="finished" if cycle.current is None and not pending else "running",
+        model_version=cycle.model_version,
+        rounds_wanted=parts.settings.rounds,
+        dimension=parts.plan.layout().size,
+        devices=devices,
+        rounds=rounds,
+    )
+
+
+class _Query:
+    """Rounds with what belongs to them, in one read."""
+
+    def __init__(self, run: str) -> None:
+        self._run = run
+
+    def __call__(self, connection: Connection) -> list[tuple[RoundRow, Tally, tuple[int, int]]]:
+        tallies = records.tallies(connection, self._run)
+        traffic = records.round_traffic(connection, self._run)
+        return [
+            (row, tallies.get(row.number, Tally()), traffic.get(row.number, (0, 0)))
+            for row in records.rounds(connection, self._run)
+        ]
+
+
+def _round(
+    parts: RunParts, cycle: Cycle, row: RoundRow, tally: Tally, recorded: tuple[int, int]
+) -> RoundSummary:
+    pending = parts.traffic.pending(row.number)
+    current = cycle.current
+    state = row.state
+    ended_at = row.closed_at if row.closed_at is not None else parts.outside.wall_s()
+    return RoundSummary(
+        round=row.number,
+        state="closing" if state == "open" and current and current.closing else state,
+        model_version=row.model_version,
+        admitted=tally.admitted,
+        committed=tally.committed,
+        partial=tally.partial,
+        examples=tally.examples,
+        bytes_up=recorded[0] + pending[0],
+        bytes_down=recorded[1] + pending[1],
+        seconds=max(0.0, ended_at - row.opened_at),
+        loss=row.loss,
+        accuracy=row.accuracy,
+    )

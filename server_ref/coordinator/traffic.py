@@ -1,0 +1,34 @@
+"""Bytes of HTTP bodies by round and device, until they are recorded."""
+
+from collections import defaultdict
+
+from server_ref.store.records import Traffic
+
+
+class TrafficCounter:
+    """Counts in memory; whoever writes to the database next takes the counts along."""
+
+    def __init__(self) -> None:
+        self._counts: defaultdict[tuple[int, str], list[int]] = defaultdict(lambda: [0, 0])
+
+    def add(self, number: int, device: str, *, up: int, down: int) -> None:
+        """Count one exchange of `device` in round `number`."""
+        count = self._counts[number, device]
+        count[0] += up
+        count[1] += down
+
+    def drain(self) -> list[Traffic]:
+        """Everything counted since the last time."""
+        counts = [Traffic(number, device, *n) for (number, device), n in self._counts.items()]
+        self._counts.clear()
+        return counts
+
+    def put_back(self, counts: list[Traffic]) -> None:
+        """Count again what could not be recorded."""
+        for one in counts:
+            self.add(one.round, one.device, up=one.bytes_up, down=one.bytes_down)
+
+    def pending(self, number: int) -> tuple[int, int]:
+        """Bytes up and down of a round that are not recorded yet."""
+        counts = [n for (one, _), n in self._counts.items() if one == number]
+        return sum(up for up, _ in counts), sum(down for _, down in counts)
