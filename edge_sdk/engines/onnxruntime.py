@@ -34,7 +34,16 @@ from edge_sdk.plan import Plan, TensorSpec
 from edge_sdk.plan.conventions import CORRECT, LEARNING_RATE, LOSS, new_name
 from edge_sdk.values import Evaluation, Layout, Parameter, Trained, TrainSettings, Vector
 
-_BAD_GRAPH = (EPFail, Fail, InvalidArgument, InvalidGraph, InvalidProtobuf, NoModel)
+_BAD_GRAPH = (
+    EPFail,
+    Fail,
+    InvalidArgument,
+    InvalidGraph,
+    InvalidProtobuf,
+    NoModel,
+    RuntimeException,
+    RuntimeError,  # what a run with IO binding raises for any failure
+)
 
 
 def epoch_seed(seed: int, epoch: int) -> int:
@@ -336,7 +345,7 @@ def _runtime_errors(what: str) -> Iterator[None]:
         raise Unavailable(f"{what}: this onnxruntime lacks an operator: {error}") from error
     except MemoryError as error:
         raise Unavailable(f"{what}: out of memory") from error
-    except (*_BAD_GRAPH, RuntimeException) as error:
+    except _BAD_GRAPH as error:
         # The runtime has no class of its own for a failed allocation.
         if "allocate memory" in str(error) or "bad_alloc" in str(error):
             raise Unavailable(f"{what}: out of memory") from error
