@@ -1,0 +1,123 @@
+"""A second decoder, written from FORMAT.md alone: plain loops and exact integers, no numpy.
+
+It shares nothing with `edge_sdk` but the level tables, which are part of the format.
+"""
+
+import struct
+from fractions import Fraction
+
+from edge_sdk.codecs.normal import LEVELS
+
+MASK = 0xFFFFFFFF
+ROUNDS_MORE = {4096: 0, 1024: 1, 256: 1, 64: 2}
+
+
+def hash32(x: int) -> int:
+    x ^= x >> 16
+    x = (x * 0x7FEB352D) & MASK
+    x ^= x >> 15
+    x = (x * 0x846CA68B) & MASK
+    x ^= x >> 16
+    return x
+
+
+def key(*parts: int) -> int:
+    k = 0
+    for part in parts:
+        k = hash32((k + part + 0x9E3779B9) & MASK)
+    return k
+
+
+def is_negative(coordinate: int, stream: int) -> bool:
+    word = hash32((coordinate // 32 * 0x9E3779B9 + stream) & MASK)
+    return bool(word >> coordinate % 32 & 1)
+
+
+def single(x: Fraction) -> float:
+    """x rounded once to binary32."""
+    # struct rounds binary64 to binary32; these tests only hand over products that binary64 holds.
+    wide = float(x)
+    assert Fraction(wide) == x, "would round twice"
+    number: float = struct.unpack("<f", struct.pack("<f", wide))[0]
+    return number
+
+
+def round_even(numerator: int, denominator: int) -> int:
+    return round(Fraction(numerator, denominator))
+
+
+def hadamard(values: list[int]) -> list[int]:
+    """H_n times `values`, from the definition H_2n = (H_n, H_n; H_n, -H_n)."""
+    n = len(values)
+    if n == 1:
+        return values
+    top, bottom = hadamard(values[: n // 2]), hadamard(values[n // 2 :])
+    sums = [a + b for a, b in zip(top, bottom, strict=True)]
+    return sums + [a - b for a, b in zip(top, bottom, strict=True)]
+
+
+def turn(block: list[int]) -> list[int]:
+    a = len(block) // 64
+    rows = [hadamard(block[64 * i : 64 * i + 64]) for i in range(a)]
+    rows = [[round_even(x, 8) for x in row] for row in rows]
+    if a > 1:
+        root = {4: 2, 16: 4, 64: 8}[a]
+        columns = [hadamard([row[j] for row in rows]) for j in range(64)]
+        rows = [[round_even(columns[j][i], root) for j in range(64)] for i in range(a)]
+    return [x for row in rows for x in row]
+
+
+def block_sizes(dimension: int, largest: int) -> list[int]:
+    sizes, left = [], dimension
+    for size in (4096, 1024, 256):
+        while size <= largest and left >= size:
+            sizes.append(size)
+            left -= size
+    while left > 0:
+        sizes.append(64)
+        left -= 64
+    return sizes
+
+
+def decode_eden(
+    payload: bytes, parameter: int, *, dimension: int, index: int, count: int, seed: int
+) -> tuple[int, list[float]]:
+    """First coordinate of the chunk and its values."""
+    bits, rounds = parameter % 16, parameter // 16
+    (largest,) = struct.unpack_from("<H", payload)
+    sizes = block_sizes(dimension, largest)
+    begin, end = index * len(sizes) // count, (index + 1) * len(sizes) // count
+    start = sum(sizes[:begin])
+    mine = sizes[begin:end]
+    scales = struct.unpack_from(f"<{len(mine)}f", payload, 4)
+    planes = payload[4 + 4 * len(mine) :]
+    plane_bytes = sum(mine) // 8
+    values: list[float] = []
+    number = 0
+    for size, scale in zip(mine, scales, strict=True):
+        block = []
+        for i in range(number, number + size):
+            code = 0
+            for plane in range(bits):
+                code = 2 * code + (planes[plane * plane_bytes + i // 8] >> i % 8 & 1)
+            half = 2 ** (bits - 1)
+            level = LEVELS[bits][code % half]
+            block.append(-level if code >= half else level)
+        turns = rounds if rounds == 1 else rounds + ROUNDS_MORE[size]
+        for r in reversed(range(turns)):
+            stream = key(0x4E454445, seed % 2**32, seed // 2**32, index, r)
+            block = turn(block)
+            block = [-x if is_negative(number + i, stream) else x for i, x in enumerate(block)]
+        values += [single(Fraction(scale) * Fraction(g, 4096)) for g in block]
+        number += size
+    return start, values[: dimension - start]
+
+
+def decode_float16(payload: bytes) -> list[float]:
+    exponent, _ = struct.unpack_from("<hH", payload)
+    halves = struct.unpack_from(f"<{(len(payload) - 4) // 2}e", payload, 4)
+    return [single(Fraction(h) * Fraction(2) ** exponent) for h in halves]
+
+
+def decode_float32(payload: bytes) -> list[float]:
+    return list(struct.unpack(f"<{len(payload) // 4}f", payload))
