@@ -192,7 +192,8 @@ def _adapt(array: NDArray[np.generic], spec: TensorSpec) -> NDArray[np.generic]:
 def _check_cast(array: NDArray[np.generic], spec: TensorSpec) -> None:
     """Refuse a cast that would lose more than float precision, and values that are not finite."""
     want = np.dtype(spec.dtype)
-    if not np.can_cast(array.dtype, want, "same_kind"):
+    whole_numbers = array.dtype.kind in "biu" and want.kind in "iu"  # the range is checked below
+    if not whole_numbers and not np.can_cast(array.dtype, want, "same_kind"):
         raise Misuse(f"{spec.name}: {array.dtype} examples, the plan takes {want}")
     low, high = array.min(), array.max()
     if not (np.isfinite(low) and np.isfinite(high)):
