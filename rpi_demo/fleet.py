@@ -13,6 +13,7 @@ from rich.console import Console
 
 from edge_sdk.authoring import build_plan, zoo
 from edge_sdk.errors import EdgeError, Misuse, Unavailable
+from edge_sdk.values import RunSummary
 from rpi_demo import partition, processes, report, watch
 from rpi_demo.operator_api import Operator
 
@@ -134,7 +135,7 @@ def load(path: Path, *, devices: int, alpha: float, seed: int) -> Shared:
 
 def _train(
     arguments: argparse.Namespace, console: Console, data: Shared, scratch: Path, *, logs: Path
-) -> "report.RunSummary":
+) -> RunSummary:
     logs.mkdir(parents=True, exist_ok=True)
     plan = scratch / "demo.plan"
     plan.write_bytes(_plan(arguments, data))
@@ -172,14 +173,9 @@ def _train(
 
 def _plan(arguments: argparse.Namespace, data: Shared) -> bytes:
     sample = data.x_train[:: max(1, len(data.x_train) // 1000)].astype(np.float32)
-    make = {"mlp": zoo.mlp, "cnn": zoo.cnn}[arguments.model]
-    model = make(
-        data.input_shape,
-        data.classes,
-        mean=float(sample.mean()),
-        scale=1.0 / max(float(sample.std()), 1e-6),
-        seed=arguments.seed,
-    )
+    mean, scale = float(sample.mean()), 1.0 / max(float(sample.std()), 1e-6)
+    make = zoo.mlp if arguments.model == "mlp" else zoo.cnn
+    model = make(data.input_shape, data.classes, mean=mean, scale=scale, seed=arguments.seed)
     name = f"demo-{arguments.model}"
     return build_plan(model, loss="cross-entropy", momentum=0.9, name=name).data
 

@@ -84,7 +84,7 @@ def write_json(result: Result, path: Path) -> None:
 def draw(run: RunSummary, path: Path, *, title: str) -> None:
     """Plot accuracy against cumulative bytes up, beside what float32 updates would have cost."""
     done = [r for r in _published(run) if r.accuracy is not None]
-    accuracy = [r.accuracy for r in done]
+    accuracy = [r.accuracy for r in done if r.accuracy is not None]
     sent, plain = [], []
     total = total_plain = 0
     for r in done:
