@@ -1,0 +1,79 @@
+"""FedZip's lossy half: keep the largest values of a tensor, then replace all by k centroids.
+
+Malekijoo et al., "FedZip: A Compression Framework for Communication-Efficient Federated Learning",
+arXiv 2102.01593, in the form of its code: k-means runs over all entries, pruned zeros included,
+from centroids spread evenly between the least and the greatest value, for four iterations.
+"""
+
+import dataclasses
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_sdk.values import Vector
+
+ITERATIONS = 4
+
+Labels = NDArray[np.uint8]
+"""Number of the centroid of every entry."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Clusters:
+    """A tensor after clustering."""
+
+    centroids: Vector
+    """Ascending, no two alike, each used by at least one entry."""
+    labels: Labels
+
+
+def prune(tensor: Vector, share: float) -> Vector:
+    """A copy of `tensor` with all but the largest `share` of it set to zero; ties are all kept."""
+    kept = max(1, int(share * len(tensor)))
+    sizes = np.abs(tensor)
+    threshold = np.partition(sizes, len(tensor) - kept)[len(tensor) - kept]
+    return np.where(sizes >= threshold, tensor, np.float32(0))
+
+
+def cluster(tensor: Vector, k: int) -> Clusters:
+    """One-dimensional k-means with at most `k` centroids; fewer where values or clusters are few.
+
+    Lloyd's iterations need only counts and sums between the midpoints of neighbouring centroids,
+    so the values are sorted once. A cluster that loses all its entries keeps its centroid for the
+    iterations and is dropped at the end. Sums are taken one by one in ascending order: the same on
+    every machine.
+    """
+    values = np.sort(tensor[tensor != 0])
+    sums = np.concatenate([[0.0], np.cumsum(values, dtype=np.float64)])
+    zeros = len(tensor) - len(values)
+    least = min(values[0], 0) if zeros and len(values) else float(np.min(tensor))
+    most = max(values[-1], 0) if zeros and len(values) else float(np.max(tensor))
+    centroids = least + (most - np.float64(least)) * np.arange(k) / max(k - 1, 1)
+    for _ in range(ITERATIONS):
+        bounds = _midpoints(centroids)
+        below = np.searchsorted(values, bounds, side="right")
+        totals = np.diff(sums[np.concatenate([[0], below, [len(values)]])])
+        counts = np.diff(np.concatenate([[0], below + (bounds >= 0) * zeros, [len(tensor)]]))
+        centroids = np.divide(totals, counts, out=centroids, where=counts > 0)
+    return _labelled(tensor, centroids)
+
+
+def _midpoints(centroids: NDArray[np.float64]) -> Vector:
+    """For each two neighbours the greatest float32 that belongs to the lower one: ties go down."""
+    middles = (centroids[:-1] + centroids[1:]) / 2
+    bounds = middles.astype(np.float32)
+    too_great = bounds.astype(np.float64) > middles
+    lower: Vector = np.nextafter(bounds, np.float32(-np.inf))
+    return np.where(too_great, lower, bounds)
+
+
+def _labelled(tensor: Vector, centroids: NDArray[np.float64]) -> Clusters:
+    """Every entry at its nearest centroid; unused centroids dropped, equal ones merged."""
+    labels = np.zeros(len(tensor), np.uint8)
+    for bound in _midpoints(centroids):
+        labels += tensor > bound
+    used = np.flatnonzero(np.bincount(labels, minlength=len(centroids)))
+    distinct, merged = np.unique(centroids[used].astype(np.float32), return_inverse=True)
+    renumber = np.zeros(len(centroids), np.uint8)
+    renumber[used] = merged
+    return Clusters(centroids=distinct, labels=renumber[labels])

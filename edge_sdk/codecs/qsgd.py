@@ -1,0 +1,110 @@
+"""QSGD: every coordinate rounded up or down at random to one of s levels of its bucket's norm.
+
+Alistarh et al., "QSGD: Communication-Efficient SGD via Gradient Quantization and Encoding", NIPS
+2017. Unbiased for every vector; the error is at most min(n/s^2, sqrt(n)/s) for buckets of n.
+Different from the paper: levels are entropy coded by significance planes instead of Elias codes.
+Payload: FORMAT.md, section S.11.
+"""
+
+import dataclasses
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_sdk.codecs.cursor import Cursor
+from edge_sdk.codecs.fitting import fit_chunks, span_of
+from edge_sdk.codecs.intake import MAX_MAGNITUDE, require_vector
+from edge_sdk.codecs.levels import read_levels, write_levels
+from edge_sdk.codecs.signs import random_words, stream_key
+from edge_sdk.errors import Corrupt, Misuse
+from edge_sdk.values import Coordinates, Piece, Place, Vector
+
+WIRE_ID = 21
+
+MAX_BUCKET = 1 << 15
+
+_PURPOSE = 0x44475351
+"""`QSGD`: the stream that rounds; the decoder does not need it."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Qsgd:
+    """Unbiased random rounding; few levels leave most coordinates zero."""
+
+    levels: int = 1
+    """Levels above zero (s), 1 to 255."""
+    bucket: int = 512
+    """Neighbours that share a norm, 1 to 32,768."""
+
+    unbiased: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.levels <= 255 or not 1 <= self.bucket <= MAX_BUCKET:
+            raise Misuse(f"QSGD has 1 to 255 levels and buckets of 1 to {MAX_BUCKET}")
+
+    @property
+    def spec(self) -> str:
+        """The codec's name and parameters."""
+        return f"qsgd:levels={self.levels},bucket={self.bucket}"
+
+    @property
+    def parameter(self) -> int:
+        """The frame header's parameter field."""
+        return self.levels
+
+    def encode(self, vector: Vector, *, seed: int, chunk_bytes: int) -> list[bytes]:
+        """See `Codec.encode`; also refuses magnitudes over 2**110."""
+        require_vector(vector, limit=MAX_MAGNITUDE)
+        return fit_chunks(
+            lambda place: self._encode_chunk(vector, place),
+            dimension=len(vector),
+            seed=seed,
+            chunk_bytes=chunk_bytes,
+            least=len(vector) // (32 * chunk_bytes),
+        )
+
+    def decode(self, payload: bytes, place: Place) -> Piece:
+        """See `Codec.decode`."""
+        first, end = span_of(place)
+        cursor = Cursor(payload)
+        bucket = cursor.unsigned(2)
+        if not 1 <= bucket <= MAX_BUCKET:
+            raise Corrupt(f"bucket of {bucket}")
+        norms = cursor.reals(-(-(end - first) // bucket)).astype(np.float64)
+        if (norms < 0).any():
+            raise Corrupt("a negative norm")
+        positions, levels = read_levels(cursor, span=end - first)
+        cursor.end()
+        some = norms[positions // bucket] * levels / self.levels
+        if not (np.abs(some) <= 2.0**127).all():
+            raise Corrupt("a value is not a float32")
+        values = np.zeros(end - first, np.float32)
+        values[positions] = some
+        return Piece(where=Coordinates.span(first, end - first), values=values)
+
+    def _encode_chunk(self, vector: Vector, place: Place) -> bytes:
+        first, end = span_of(place)
+        values = vector[first:end]
+        norms = bucket_norms(values, self.bucket)
+        key = stream_key(_PURPOSE, place.seed & 0xFFFFFFFF, place.seed >> 32, place.index)
+        coins = random_words(key, first=0, count=len(values)) * 2.0**-32
+        wide = np.repeat(norms.astype(np.float64), self.bucket)[: len(values)]
+        units = np.divide(np.abs(values), wide, out=np.zeros_like(wide), where=wide > 0)
+        levels = np.floor(units * self.levels + coins).astype(np.int64)
+        positions = np.flatnonzero(levels)
+        levels = np.where(values[positions] < 0, -levels[positions], levels[positions])
+        head = self.bucket.to_bytes(2, "little") + norms.astype("<f4").tobytes()
+        return head + write_levels(positions, levels, span=len(values))
+
+
+def bucket_norms(values: Vector, bucket: int) -> NDArray[np.float32]:
+    """Euclidean norm of each bucket, the last one maybe shorter.
+
+    Squares are added one after another in float64: the same sum on every machine.
+    """
+    squares = np.zeros((-(-len(values) // bucket), bucket))
+    squares.reshape(-1)[: len(values)] = values
+    np.square(squares, out=squares)
+    np.cumsum(squares, axis=1, out=squares)
+    return np.sqrt(squares[:, -1]).astype(np.float32)
