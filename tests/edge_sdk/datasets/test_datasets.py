@@ -2,13 +2,12 @@ import contextlib
 import io
 import zipfile
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from edge_sdk.datasets import ArrayDataset, load_npz
 from edge_sdk.errors import Malformed, Misuse
