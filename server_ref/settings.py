@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated, Self
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic.dataclasses import dataclass
 from pydantic_settings import (
     BaseSettings,
@@ -12,7 +12,8 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
-from edge_sdk.errors import Misuse
+from edge_sdk.codecs import codec_from_spec
+from edge_sdk.errors import Misuse, Unsupported
 from edge_sdk.values import STRICT, CodecSpec, Seed
 
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
@@ -101,6 +102,17 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Flags win over environment, environment over the file."""
         return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
+
+    @field_validator("codecs", "downlink_codec")
+    @classmethod
+    def _known_codecs(cls, specs: str | tuple[str, ...]) -> str | tuple[str, ...]:
+        """In the one spelling that frames are compared with."""
+        try:
+            if isinstance(specs, str):
+                return codec_from_spec(specs).spec
+            return tuple(codec_from_spec(spec).spec for spec in specs)
+        except (Misuse, Unsupported) as error:
+            raise ValueError(str(error)) from None
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

@@ -22,7 +22,7 @@ from server_ref import rounds
 from server_ref.coordinator.current import CurrentRound
 from server_ref.coordinator.cycle import Cycle
 from server_ref.coordinator.identity import Registry, hash_token
-from server_ref.coordinator.limits import pause_s
+from server_ref.coordinator.limits import most_chunks, most_update_bytes, pause_s
 from server_ref.coordinator.parts import RunParts
 from server_ref.coordinator.summary import summarise
 from server_ref.downlink import derive_seed
@@ -46,6 +46,10 @@ class Coordinator:
     def stopping(self) -> bool:
         """Whether the server is about to end."""
         return self._cycle.stopping.is_set()
+
+    def prepare_stop(self) -> None:
+        """Take nothing new and let waiting devices go."""
+        self._cycle.stopping.set()
 
     # ------------------------------------------------------------------ calls of devices
 
@@ -92,13 +96,15 @@ class Coordinator:
         """
         return self._open_round(number).take_chunk(device, frame)
 
-    def check_round(self, number: int) -> None:
-        """Whether updates of a round are taken now.
+    def largest_upload(self, number: int) -> tuple[int, int]:
+        """Bytes of the largest frame, and of the largest update, that a round takes.
 
         Raises:
             Refused: `round-closed` or `not-admitted`.
         """
-        self._open_round(number)
+        terms = self._open_round(number).parts.terms
+        dimension = self.plan.layout().size
+        return terms.chunk_bytes, most_update_bytes(dimension, most_chunks(dimension))
 
     async def progress(self, device: str, number: int) -> Progress:
         """What is held of an update, with its receipt once it counts.
@@ -142,9 +148,9 @@ class Coordinator:
         """File that devices download for a published version."""
         return self._parts.library.frames(version)
 
-    def summary(self) -> RunSummary:
+    async def summary(self) -> RunSummary:
         """The run as its operator sees it."""
-        return summarise(self._parts, self._cycle, devices=len(self.devices))
+        return await summarise(self._parts, self._cycle, devices=len(self.devices))
 
     def traffic_round(self) -> int:
         """The round that bytes of calls without a round belong to."""

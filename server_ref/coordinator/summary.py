@@ -1,5 +1,8 @@
 """The run as its operator sees it."""
 
+import asyncio
+from functools import partial
+
 from edge_sdk.values import RoundSummary, RunSummary
 from server_ref.coordinator.cycle import Cycle
 from server_ref.coordinator.parts import RunParts
@@ -7,13 +10,14 @@ from server_ref.store import Connection, records
 from server_ref.store.records import RoundRow, Tally
 
 
-def summarise(parts: RunParts, cycle: Cycle, *, devices: int) -> RunSummary:
+async def summarise(parts: RunParts, cycle: Cycle, *, devices: int) -> RunSummary:
     """What is recorded, with the counts that are not recorded yet.
 
     A run counts as finished once its last version is published and, where versions are evaluated,
     evaluated too.
     """
-    rounds = tuple(_round(parts, cycle, *found) for found in parts.read(_Query(parts.run.run)))
+    found = await asyncio.to_thread(parts.read, partial(_rounds, run=parts.run.run))
+    rounds = tuple(_round(parts, cycle, *one) for one in found)
     pending = parts.evaluate is not None and any(
         one.state == "published" and one.loss is None for one in rounds
     )
@@ -29,19 +33,14 @@ def summarise(parts: RunParts, cycle: Cycle, *, devices: int) -> RunSummary:
     )
 
 
-class _Query:
-    """Rounds with what belongs to them, in one read."""
-
-    def __init__(self, run: str) -> None:
-        self._run = run
-
-    def __call__(self, connection: Connection) -> list[tuple[RoundRow, Tally, tuple[int, int]]]:
-        tallies = records.tallies(connection, self._run)
-        traffic = records.round_traffic(connection, self._run)
-        return [
-            (row, tallies.get(row.number, Tally()), traffic.get(row.number, (0, 0)))
-            for row in records.rounds(connection, self._run)
-        ]
+def _rounds(connection: Connection, *, run: str) -> list[tuple[RoundRow, Tally, tuple[int, int]]]:
+    """Rounds with participation and bytes, in one read."""
+    tallies = records.tallies(connection, run)
+    traffic = records.round_traffic(connection, run)
+    return [
+        (row, tallies.get(row.number, Tally()), traffic.get(row.number, (0, 0)))
+        for row in records.rounds(connection, run)
+    ]
 
 
 def _round(

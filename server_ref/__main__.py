@@ -1,0 +1,126 @@
+"""`python -m server_ref PLAN --state DIR …`, also `edge-sdk serve PLAN …`."""
+
+import argparse
+import asyncio
+import importlib
+import logging
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from edge_sdk.errors import EdgeError, Misuse, Unavailable
+from edge_sdk.plan import Plan, load_plan
+from server_ref.app import Listening, serve
+from server_ref.coordinator import Evaluate
+from server_ref.settings import Settings, load_settings
+
+
+class Command(NamedTuple):
+    """What `edge-sdk` needs of a subcommand."""
+
+    name: str
+    summary: str
+    add_arguments: Callable[[argparse.ArgumentParser], None]
+    run: Callable[[argparse.Namespace], int]
+
+
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Every flag is a setting; those not given come from environment, file or default."""
+    add = parser.add_argument
+    add("plan", type=Path, nargs="?", help="plan bundle to train")
+    add("--config", type=Path, metavar="FILE", help="TOML file with any of these settings")
+    add("--state", type=Path, metavar="DIR", help="folder that survives restarts")
+    add("--host", help="address to listen on (default 127.0.0.1)")
+    add("--port", type=int, help="0 takes any free port (default 8080)")
+    add("--tls-cert", type=Path, metavar="FILE", help="certificate chain, PEM")
+    add("--tls-key", type=Path, metavar="FILE", help="its private key, PEM")
+    add("--insecure", action="store_true", default=None, help="beyond loopback without TLS")
+    add("--announce", type=Path, metavar="FILE", help="write address and tokens here as JSON")
+    add("--rounds", type=int, help="versions to publish (default 10)")
+    add("--cohort", type=int, help="updates that close a round (default 10)")
+    add("--min-updates", type=int, help="fewest at the deadline (default half the cohort)")
+    add("--over-selection", type=float, help="places per wanted update (default 1.0)")
+    add("--round-deadline", type=float, dest="round_deadline_s", metavar="S", help="default 600")
+    add("--pace", type=float, dest="pace_s", metavar="S", help="pause of idle devices (default 5)")
+    add("--codec", action="append", dest="codecs", metavar="SPEC", help="default eden:bits=2")
+    add("--epochs", type=int, help="local passes (default 1)")
+    add("--batch-size", type=int, help="default 32")
+    add("--lr", type=float, dest="learning_rate", help="default 0.1")
+    add("--chunk-bytes", type=int, help="largest frame (default 65536)")
+    add("--downlink-codec", metavar="SPEC", help="of published versions (default float32)")
+    add("--evaluate", type=Path, metavar="FILE.npz", help="x_test, y_test: measure each version")
+    add("--run-seed", type=int, help="root of every random choice of a new run")
+    add("--join-uses", type=int, help="devices the join token admits (default: the cohort)")
+    add("--join-expires", type=float, dest="join_expires_s", metavar="S", help="default 7 days")
+    add("--verbose", action="store_true", help="log every refusal")
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    given = {name: value for name, value in vars(arguments).items() if value is not None}
+    verbose, config = given.pop("verbose", False), given.pop("config", None)
+    logging.basicConfig(
+        level=logging.INFO if verbose else logging.WARNING,
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+    )
+    settings = load_settings(given, config=config)
+    plan = _load(settings.plan)
+    asyncio.run(
+        serve(
+            settings,
+            plan,
+            evaluate=_evaluator(settings, plan),
+            on_listening=lambda listening: _tell(settings, listening),
+        )
+    )
+    return 0
+
+
+def _load(path: Path) -> Plan:
+    try:
+        return load_plan(path.read_bytes())
+    except OSError as error:
+        raise Misuse(f"{path}: {error.strerror}") from None
+
+
+def _evaluator(settings: Settings, plan: Plan) -> Evaluate | None:
+    """The evaluation room, which loads onnxruntime; left alone unless asked for."""
+    if settings.evaluate is None:
+        return None
+    try:
+        room = importlib.import_module("server_ref.evaluation")
+    except ModuleNotFoundError as error:
+        raise Unavailable(f"--evaluate needs {error.name}: pip install {error.name}") from None
+    evaluate: Evaluate = room.evaluator(plan, settings.evaluate)
+    return evaluate
+
+
+def _tell(settings: Settings, listening: Listening) -> None:
+    opened = listening.opened
+    print(f"listening on {listening.url}, run {opened.coordinator.run}, state in {settings.state}")
+    if opened.join_token is None:
+        print("taken up again; devices that joined before need nothing")
+    else:
+        print("shown once: let a device join with")
+        print(f"  edge-sdk join {listening.url} --token {opened.join_token} --data FILE.npz")
+        print(f"operator token: {opened.operator_token}", flush=True)
+
+
+COMMAND = Command(
+    "serve", "Aggregate the updates of devices that train a plan.", _add_arguments, _run
+)
+
+
+def main() -> int:
+    """Run the command by itself; errors become one line on stderr."""
+    parser = argparse.ArgumentParser(prog="python -m server_ref", description=COMMAND.summary)
+    COMMAND.add_arguments(parser)
+    try:
+        return COMMAND.run(parser.parse_args())
+    except EdgeError as error:
+        print(f"{type(error).__name__.lower()}: {error}", file=sys.stderr)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

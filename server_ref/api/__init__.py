@@ -1,0 +1,10 @@
+"""The HTTP API: one function per call, each from an `Exchange` to a response.
+
+Calls raise `Refused` and `Malformed`; `refusing` turns them into the one shape of a refusal.
+"""
+
+from server_ref.api.exchange import Api
+from server_ref.api.refusing import refuse_unrouted
+from server_ref.api.routes import routes
+
+__all__ = ["Api", "refuse_unrouted", "routes"]

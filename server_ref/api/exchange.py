@@ -1,0 +1,130 @@
+"""One request and its answer: who asks, what was read, what is sent, and how many bytes."""
+
+import asyncio
+import dataclasses
+from collections.abc import AsyncIterator
+from typing import TypeVar
+
+import aiohttp
+from aiohttp import web
+
+from edge_sdk.errors import Malformed, Reason, Refused, TooLarge, Truncated
+from edge_sdk.protocol import JSON_TYPE, MAX_JSON_BYTES, dump_json, load_json
+from server_ref.coordinator import Coordinator, same_token
+
+T = TypeVar("T")
+
+SILENCE_S = 60.0
+"""A body that stays silent this long counts as broken off."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Api:
+    """What every call works with."""
+
+    coordinator: Coordinator
+    operator_token: str
+
+
+class Exchange:
+    """One HTTP request on its way to an answer."""
+
+    def __init__(self, api: Api, request: web.Request) -> None:
+        self.coordinator = api.coordinator
+        self.request = request
+        self.device: str | None = None
+        self.number: int | None = None
+        """The round that the path names."""
+        self.bytes_up = 0
+        self.bytes_down = 0
+        self._operator_token = api.operator_token
+
+    # ------------------------------------------------------------------ who and what
+
+    def require_device(self) -> str:
+        """The device that asks.
+
+        Raises:
+            Refused: `unauthorised` or `revoked`.
+        """
+        self.device = self.coordinator.devices.device_of(self._bearer())
+        return self.device
+
+    def require_operator(self) -> None:
+        """See that the operator asks.
+
+        Raises:
+            Refused: `unauthorised`.
+        """
+        if not same_token(self._bearer(), self._operator_token):
+            raise Refused(Reason.UNAUTHORISED, "needs the operator's token")
+
+    def require_run(self) -> None:
+        """See that the path names this server's run.
+
+        Raises:
+            Refused: `not-found`.
+        """
+        if self.request.match_info["run"] != self.coordinator.run:
+            raise Refused(Reason.NOT_FOUND, "no such run")
+
+    def number_in_path(self, name: str) -> int:
+        """A number from the path: up to ten digits.
+
+        Raises:
+            Refused: `not-found`.
+        """
+        text = self.request.match_info[name]
+        if not (text.isascii() and text.isdigit() and len(text) <= 10):
+            raise Refused(Reason.NOT_FOUND, f"{name} is not a number")
+        return int(text)
+
+    def _bearer(self) -> str:
+        scheme, _, token = self.request.headers.get("Authorization", "").partition(" ")
+        if scheme.lower() != "bearer" or not token:
+            raise Refused(Reason.UNAUTHORISED, "needs 'Authorization: Bearer TOKEN'")
+        return token
+
+    # ------------------------------------------------------------------ bodies
+
+    async def blocks(self, *, limit: int) -> AsyncIterator[bytes]:
+        """The request's body as it comes in.
+
+        Raises:
+            TooLarge: it has, or says it has, more than `limit` bytes.
+            Truncated: the connection broke, or stayed silent.
+            Malformed: it is encoded in some way.
+        """
+        if self.request.headers.get("Content-Encoding", "identity") != "identity":
+            raise Malformed("encoded bodies are not taken")
+        if (self.request.content_length or 0) > limit:
+            raise TooLarge(f"body of {self.request.content_length} bytes, limit {limit}")
+        while block := await self._block():
+            self.bytes_up += len(block)
+            if self.bytes_up > limit:
+                raise TooLarge(f"body over {limit} bytes")
+            yield block
+
+    async def _block(self) -> bytes:
+        try:
+            async with asyncio.timeout(SILENCE_S):
+                return await self.request.content.readany()
+        except TimeoutError:
+            raise Truncated(f"silent for {SILENCE_S:.0f} s") from None
+        except (aiohttp.ClientError, web.HTTPException, ConnectionError) as error:
+            raise Truncated(f"the body broke off: {type(error).__name__}") from None
+
+    async def message(self, kind: type[T]) -> T:
+        """The request's JSON body.
+
+        Raises:
+            Malformed: too large, broken off, or not such a message.
+        """
+        body = [block async for block in self.blocks(limit=MAX_JSON_BYTES)]
+        return load_json(kind, b"".join(body))
+
+    def answer(self, message: object) -> web.Response:
+        """A JSON answer."""
+        body = dump_json(message)
+        self.bytes_down += len(body)
+        return web.Response(body=body, content_type=JSON_TYPE)
