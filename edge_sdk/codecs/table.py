@@ -5,9 +5,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from edge_sdk.codecs import eden, raw
+from edge_sdk.codecs import deadzone, eden, fedzip, qsgd, raw, sign, topk
+from edge_sdk.codecs.deadzone import DeadZone
 from edge_sdk.codecs.eden import Eden
+from edge_sdk.codecs.fedzip import FedZip
+from edge_sdk.codecs.fedzip_streams import Encoding
+from edge_sdk.codecs.qsgd import Qsgd
 from edge_sdk.codecs.raw import Float16, Float32
+from edge_sdk.codecs.sign import Sign
+from edge_sdk.codecs.topk import RandomK, TopK
 from edge_sdk.errors import Misuse, Unsupported
 from edge_sdk.interfaces import Codec
 
@@ -65,6 +71,48 @@ def _eden_from(parameter: int) -> Eden:
     return Eden(bits=parameter & 15, rounds=parameter >> 4)
 
 
+def _real(words: Words, name: str, *others: str) -> float:
+    """The word `name`, which must be there, as a real number; of others only `others` may be.
+
+    Raises:
+        Misuse: `name` is missing, or a word is not known.
+        ValueError: not a number.
+    """
+    if name not in words:
+        raise Misuse(f"needs {name}=…")
+    for word in words:
+        if word not in (name, *others):
+            raise Misuse(f"no parameter {word!r}")
+    return float(words[name])
+
+
+def _topk(words: Words) -> TopK:
+    return TopK(share=_real(words, "share", "values"), values=int(words.get("values", "16")))
+
+
+def _randomk(words: Words) -> RandomK:
+    return RandomK(share=_real(words, "share", "values"), values=int(words.get("values", "16")))
+
+
+def _fedzip(words: Words) -> FedZip:
+    keep = _real(words, "keep", "k", "encoding")
+    names = {encoding.name.lower(): encoding for encoding in Encoding}
+    name = words.get("encoding", "differences")
+    if name not in names:
+        raise Misuse(f"encoding {name!r}; known: {', '.join(names)}")
+    return FedZip(keep=keep, k=int(words.get("k", "3")), encoding=names[name])
+
+
+def _fedzip_from(parameter: int) -> FedZip:
+    if parameter not in tuple(Encoding):
+        raise Misuse(f"parameter {parameter}")
+    return FedZip(encoding=Encoding(parameter))
+
+
+def _deadzone_from(parameter: int) -> DeadZone:
+    return DeadZone(rate=1.0, **_only_zero(parameter))
+
+
 def _only_zero(parameter: int) -> dict[str, int]:
     """No arguments, for a codec whose parameter field is always zero."""
     if parameter:
@@ -93,6 +141,48 @@ TABLE = (
         from_words=_eden,
         from_parameter=_eden_from,
         specs=tuple(Eden(bits).spec for bits in range(1, 9)),
+    ),
+    Row(
+        "topk",
+        topk.TOPK_WIRE_ID,
+        from_words=_topk,
+        from_parameter=lambda parameter: TopK(share=1.0, values=parameter),
+        specs=(TopK(0.01).spec, TopK(0.01, values=32).spec),
+    ),
+    Row(
+        "randomk",
+        topk.RANDOMK_WIRE_ID,
+        from_words=_randomk,
+        from_parameter=lambda parameter: RandomK(share=1.0, values=parameter),
+        specs=(RandomK(0.1).spec, RandomK(0.1, values=32).spec),
+    ),
+    Row(
+        "sign",
+        sign.WIRE_ID,
+        from_words=lambda words: Sign(**whole_numbers(words)),
+        from_parameter=lambda parameter: Sign(**_only_zero(parameter)),
+        specs=("sign",),
+    ),
+    Row(
+        "fedzip",
+        fedzip.WIRE_ID,
+        from_words=_fedzip,
+        from_parameter=_fedzip_from,
+        specs=tuple(FedZip(encoding=encoding).spec for encoding in Encoding),
+    ),
+    Row(
+        "deadzone",
+        deadzone.WIRE_ID,
+        from_words=lambda words: DeadZone(_real(words, "rate")),
+        from_parameter=_deadzone_from,
+        specs=tuple(DeadZone(rate).spec for rate in (0.1, 1.0)),
+    ),
+    Row(
+        "qsgd",
+        qsgd.WIRE_ID,
+        from_words=lambda words: Qsgd(**whole_numbers(words, "levels", "bucket")),
+        from_parameter=lambda parameter: Qsgd(levels=parameter),
+        specs=(Qsgd().spec, Qsgd(levels=16).spec),
     ),
 )
 
