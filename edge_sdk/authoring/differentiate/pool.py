@@ -17,21 +17,22 @@ Cotangents = Sequence[Value | None]
 def max_pool(call: Call) -> Cotangents:
     """To the position that won, which the forward node's second output names.
 
-    Indices are flat over the whole tensor. Where windows share no position MaxUnpool places the
-    cotangents; else they are added up where they land.
+    Indices are flat over the whole tensor. Where windows tile the input MaxUnpool places the
+    cotangents; else they are added up where they land. (MaxUnpool to a stated size is avoided:
+    standard and runtimes disagree on what the indices then mean.)
     """
     if call.integer("storage_order", 0):
         raise call.unsupported("storage_order 1; export with 0")
     x, dy, indices = call.x(0), call.dy, call.y(1)
     window = window_of(call, x, call.y(), call.integers("kernel_shape") or ())
     builder = call.builder
-    shape = builder.op("Shape", x)
-    if not window.overlaps and not any(window.pads) and set(window.dilations) <= {1}:
+    if window.tiles:
         kernel, strides = window.kernel, window.strides
         placed = builder.op(
-            "MaxUnpool", dy, indices, shape, typed=x.type, kernel_shape=kernel, strides=strides
+            "MaxUnpool", dy, indices, typed=x.type, kernel_shape=kernel, strides=strides
         )
         return (placed,)
+    shape = builder.op("Shape", x)
     size = builder.op("Reshape", builder.op("Size", x), builder.ints([1]))
     zero = np.zeros(1, x.type.dtype)
     flat = Type(x.type.dtype, (None,))

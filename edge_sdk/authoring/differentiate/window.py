@@ -54,11 +54,6 @@ class Window:
             and set(self.dilations) <= {1}
         )
 
-    @property
-    def overlaps(self) -> bool:
-        """Whether two windows may share a position."""
-        return any(s < e for s, e in zip(self.strides, self.extent, strict=True))
-
 
 def window_of(call: Call, x: Value, y: Value, kernel: tuple[int, ...]) -> Window:
     """The window of a forward node that leads from `x` to `y` (batch, channels, space)."""

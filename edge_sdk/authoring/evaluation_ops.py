@@ -1,0 +1,148 @@
+"""Operators that `evaluation` runs by this package's own numpy code (see `evaluation_windows`)."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from onnx.reference.op_run import OpRun
+
+from edge_sdk.authoring.evaluation_windows import (
+    Floats,
+    convolve,
+    convolve_back,
+    maxima,
+    resolved_pads,
+)
+
+Ints = Sequence[int] | None
+
+
+class Conv(OpRun):
+    """ONNX Conv."""
+
+    op_domain = ""
+
+    def _run(
+        self,
+        x: Floats,
+        w: Floats,
+        b: Floats | None = None,
+        *,
+        auto_pad: str | None = None,
+        dilations: Ints = None,
+        group: int | None = None,
+        kernel_shape: Ints = None,  # noqa: ARG002 - stands in w
+        pads: Ints = None,
+        strides: Ints = None,
+    ) -> tuple[Floats]:
+        ones = (1,) * (x.ndim - 2)
+        kernel, strides, dilations = w.shape[2:], strides or ones, dilations or ones
+        padding = resolved_pads(
+            auto_pad, pads, size=x.shape[2:], kernel=kernel, strides=strides, dilations=dilations
+        )
+        y = convolve(x, w, groups=group or 1, pads=padding, strides=strides, dilations=dilations)
+        return (_with_bias(y, b),)
+
+
+class ConvTranspose(OpRun):
+    """ONNX ConvTranspose with stated padding."""
+
+    op_domain = ""
+
+    def _run(
+        self,
+        x: Floats,
+        w: Floats,
+        b: Floats | None = None,
+        *,
+        auto_pad: str | None = None,
+        dilations: Ints = None,
+        group: int | None = None,
+        kernel_shape: Ints = None,  # noqa: ARG002 - stands in w
+        output_padding: Ints = None,
+        output_shape: Ints = None,
+        pads: Ints = None,
+        strides: Ints = None,
+    ) -> tuple[Floats]:
+        if output_shape or auto_pad not in (None, "NOTSET", "VALID"):
+            raise NotImplementedError("ConvTranspose with output_shape or auto_pad")
+        ones = (1,) * (x.ndim - 2)
+        y = convolve_back(
+            x,
+            w,
+            groups=group or 1,
+            pads=pads or [0] * (2 * len(ones)),
+            strides=strides or ones,
+            dilations=dilations or ones,
+            grow=output_padding or [0] * len(ones),
+        )
+        return (_with_bias(y, b),)
+
+
+class MaxPool(OpRun):
+    """ONNX MaxPool with row-major indices."""
+
+    op_domain = ""
+
+    def _run(
+        self,
+        x: Floats,
+        *,
+        auto_pad: str | None = None,
+        ceil_mode: int | None = None,
+        dilations: Ints = None,
+        kernel_shape: Ints = None,
+        pads: Ints = None,
+        storage_order: int | None = None,
+        strides: Ints = None,
+    ) -> tuple[Floats | NDArray[np.int64], ...]:
+        if storage_order:
+            raise NotImplementedError("MaxPool with column-major indices")
+        kernel = kernel_shape or ()
+        ones = (1,) * len(kernel)
+        strides, dilations, size = strides or ones, dilations or ones, x.shape[2:]
+        padding = resolved_pads(
+            auto_pad, pads, size=size, kernel=kernel, strides=strides, dilations=dilations
+        )
+        before, after = padding[: len(kernel)], padding[len(kernel) :]
+        out = []
+        for n, k, s, d, b, a in zip(size, kernel, strides, dilations, before, after, strict=True):
+            steps = (n + b + a - (k - 1) * d - 1) / s
+            count = (math.ceil(steps) if ceil_mode else math.floor(steps)) + 1
+            out.append(count - 1 if (count - 1) * s >= n + b else count)  # none starts behind
+        values, places = maxima(
+            x, out=out, kernel=kernel, before=before, strides=strides, dilations=dilations
+        )
+        return (values, places)[: len(self.onnx_node.output)]
+
+
+class MaxUnpool(OpRun):
+    """ONNX MaxUnpool of windows that tile the output."""
+
+    op_domain = ""
+
+    def _run(
+        self,
+        x: Floats,
+        places: NDArray[np.int64],
+        output_shape: NDArray[np.int64] | None = None,
+        *,
+        kernel_shape: Ints = None,
+        pads: Ints = None,
+        strides: Ints = None,
+    ) -> tuple[Floats]:
+        kernel = kernel_shape or ()
+        if output_shape is not None or any(pads or ()) or list(strides or ()) != list(kernel):
+            raise NotImplementedError("MaxUnpool of windows that do not tile")
+        size = [n * k for n, k in zip(x.shape[2:], kernel, strict=True)]
+        result = np.zeros((*x.shape[:2], *size), x.dtype)
+        result.reshape(-1)[places.reshape(-1)] = x.reshape(-1)
+        return (result,)
+
+
+OPERATORS: tuple[type[OpRun], ...] = (Conv, ConvTranspose, MaxPool, MaxUnpool)
+
+
+def _with_bias(y: Floats, b: Floats | None) -> Floats:
+    return y if b is None else y + b.reshape(1, -1, *[1] * (y.ndim - 2))

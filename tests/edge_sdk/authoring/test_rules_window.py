@@ -1,0 +1,120 @@
+"""Convolution and pool rules equal finite differences over strides, pads, dilations and groups."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from edge_sdk.authoring.graph import Attribute, Node
+from edge_sdk.authoring.rule_check import RuleCase
+from edge_sdk.errors import Unsupported
+
+AssertRule = Callable[[RuleCase], None]
+Attributes = dict[str, Attribute]
+RNG = np.random.default_rng(3)
+
+
+def conv_case(
+    x: tuple[int, ...], w: tuple[int, ...], *, bias: bool = True, **attributes: Attribute
+) -> RuleCase:
+    inputs = {"x": RNG.normal(size=x), "w": RNG.normal(size=w)}
+    if bias:
+        inputs["b"] = RNG.normal(size=w[0])
+    return RuleCase(Node("Conv", tuple(inputs), ("y",), attributes), inputs, batched=["x"])
+
+
+CONVS: dict[str, RuleCase] = {
+    "plain": conv_case((2, 2, 5, 6), (3, 2, 3, 3)),
+    "no bias": conv_case((2, 2, 5, 5), (3, 2, 3, 2), bias=False),
+    "pointwise": conv_case((2, 3, 4, 4), (5, 3, 1, 1)),
+    "pointwise with stride": conv_case((2, 3, 5, 5), (2, 3, 1, 1), strides=(2, 2)),
+    "pointwise with pads": conv_case((2, 3, 3, 3), (2, 3, 1, 1), pads=(1, 1, 1, 1)),
+    "same": conv_case((2, 2, 4, 4), (2, 2, 3, 3), pads=(1, 1, 1, 1)),
+    "uneven pads": conv_case((1, 2, 5, 4), (2, 2, 3, 3), pads=(0, 1, 2, 1)),
+    "stride that leaves rows over": conv_case((2, 2, 6, 7), (2, 2, 3, 2), strides=(2, 3)),
+    "stride beyond the kernel": conv_case((2, 1, 8, 8), (2, 1, 2, 2), strides=(3, 3)),
+    "dilated": conv_case((2, 2, 8, 7), (2, 2, 3, 3), dilations=(2, 2), pads=(1, 0, 1, 0)),
+    "dilated with stride": conv_case(
+        (1, 2, 9, 9), (2, 2, 3, 3), dilations=(2, 3), strides=(2, 2), pads=(2, 2, 2, 2)
+    ),
+    "two groups": conv_case((2, 4, 5, 5), (6, 2, 3, 3), group=2, pads=(1, 1, 1, 1)),
+    "depthwise": conv_case((3, 3, 5, 5), (3, 1, 3, 3), group=3, strides=(2, 2), pads=(1, 1, 1, 1)),
+    "depthwise multiplied": conv_case((2, 2, 5, 5), (6, 1, 3, 3), group=2),
+    "one axis": conv_case((2, 3, 9), (4, 3, 3), strides=(2,), pads=(1, 1)),
+    "one axis, groups": conv_case((2, 4, 7), (4, 2, 3), group=2, dilations=(2,)),
+    "same upper": conv_case((2, 2, 6, 5), (2, 2, 3, 2), auto_pad="SAME_UPPER", strides=(2, 2)),
+    "same lower": conv_case((2, 2, 5, 5), (2, 2, 2, 3), auto_pad="SAME_LOWER"),
+    "valid": conv_case((2, 2, 5, 5), (2, 2, 3, 3), auto_pad="VALID"),
+    "one position": conv_case((2, 2, 3, 3), (4, 2, 3, 3)),
+    "three axes": conv_case((1, 2, 4, 3, 4), (2, 2, 2, 2, 3), strides=(2, 1, 1)),
+}
+
+
+@pytest.mark.parametrize("name", CONVS)
+def test_conv(name: str, assert_rule: AssertRule) -> None:
+    assert_rule(CONVS[name])
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.data())
+def test_conv_with_drawn_windows(assert_rule: AssertRule, data: st.DataObject) -> None:
+    def pair(low: int, high: int) -> tuple[int, int]:
+        return data.draw(st.tuples(st.integers(low, high), st.integers(low, high)))
+
+    kernel, strides, dilations, size = pair(1, 3), pair(1, 3), pair(1, 2), pair(3, 7)
+    pads = pair(0, 2) + pair(0, 2)
+    group = data.draw(st.sampled_from([1, 2]))
+    extent = [(k - 1) * d + 1 for k, d in zip(kernel, dilations, strict=True)]
+    assume(all(n + pads[i] + pads[i + 2] >= extent[i] for i, n in enumerate(size)))
+    assert_rule(
+        conv_case(
+            (2, 2, *size), (2, 2 // group, *kernel),
+            strides=strides, dilations=dilations, pads=pads, group=group,
+        )
+    )  # fmt: skip
+
+
+def pool_case(op: str, x: tuple[int, ...], **attributes: Attribute) -> RuleCase:
+    count = int(np.prod(x))
+    values = RNG.permutation(count).reshape(x) / count  # no two equal: no kink
+    return RuleCase(Node(op, ("x",), ("y",), attributes), {"x": values}, batched=["x"])
+
+
+POOLS: dict[str, tuple[tuple[int, ...], Attributes]] = {
+    "halves": ((2, 2, 4, 6), {"kernel_shape": (2, 2), "strides": (2, 2)}),
+    "halves, a row left over": ((2, 2, 5, 7), {"kernel_shape": (2, 2), "strides": (2, 2)}),
+    "overlapping": ((2, 2, 6, 5), {"kernel_shape": (3, 3), "strides": (2, 2)}),
+    "stride one": ((2, 1, 4, 4), {"kernel_shape": (2, 2)}),
+    "padded": ((2, 2, 5, 5), {"kernel_shape": (3, 3), "strides": (2, 2), "pads": (1, 1, 1, 1)}),
+    "padded unevenly": ((1, 2, 5, 5), {"kernel_shape": (3, 2), "pads": (1, 0, 2, 1)}),
+    "gaps": ((2, 2, 7, 7), {"kernel_shape": (2, 2), "strides": (3, 3)}),
+    "one axis": ((2, 3, 8), {"kernel_shape": (3,), "strides": (2,)}),
+    "same upper": ((2, 1, 5, 5), {"kernel_shape": (2, 2), "auto_pad": "SAME_UPPER"}),
+    "rounded up": ((2, 2, 5, 5), {"kernel_shape": (2, 2), "strides": (2, 2), "ceil_mode": 1}),
+    "dilated": ((2, 2, 6, 6), {"kernel_shape": (2, 2), "dilations": (2, 2)}),
+}
+
+
+@pytest.mark.parametrize("op", ["MaxPool", "AveragePool"])
+@pytest.mark.parametrize("name", POOLS)
+def test_pool(op: str, name: str, assert_rule: AssertRule) -> None:
+    shape, attributes = POOLS[name]
+    assert_rule(pool_case(op, shape, **attributes))
+
+
+def test_average_pool_that_counts_its_padding(assert_rule: AssertRule) -> None:
+    attributes: Attributes = {"kernel_shape": (3, 3), "pads": (1, 1, 1, 1), "strides": (2, 2)}
+    assert_rule(pool_case("AveragePool", (2, 2, 5, 5), count_include_pad=1, **attributes))
+
+
+def test_average_pool_refuses_what_runtimes_disagree_on(assert_rule: AssertRule) -> None:
+    attributes: Attributes = {"kernel_shape": (2, 2), "strides": (2, 2), "ceil_mode": 1}
+    with pytest.raises(Unsupported, match="ceil_mode"):
+        assert_rule(pool_case("AveragePool", (2, 2, 5, 5), count_include_pad=1, **attributes))
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 4, 5), (2, 3, 6), (2, 2, 2, 3, 2)])
+def test_global_average_pool(shape: tuple[int, ...], assert_rule: AssertRule) -> None:
+    assert_rule(pool_case("GlobalAveragePool", shape))
