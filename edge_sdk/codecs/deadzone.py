@@ -33,7 +33,7 @@ DEAD_ZONE = 0.65
 OFFSET_UNITS = 256
 """A level's offset is written in steps / 256."""
 
-_FINEST = 2.0**-20
+_FINEST = 2.0**-19
 """Smallest step relative to the largest magnitude."""
 _LEAST_STEP = 2.0**-149
 _GRACE_BYTES = 64

@@ -18,7 +18,7 @@ from edge_sdk.codecs.gaps import (
 )
 from edge_sdk.errors import Corrupt
 
-MAX_LEVEL = 1 << 24
+MAX_LEVEL = 1 << 20
 """Largest magnitude of a level."""
 
 MAX_PLANES = 15
