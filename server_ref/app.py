@@ -123,7 +123,9 @@ def _announce(settings: Settings, listening: Listening) -> None:
     if settings.announce is None:
         return
     opened = listening.opened
-    told = {"url": listening.url, "operator_token": opened.operator_token}
-    if opened.join_token is not None:
-        told["join_token"] = opened.join_token
+    told = {
+        "url": listening.url,
+        "join_token": opened.join_token,
+        "operator_token": opened.operator_token,
+    }
     write_durably(settings.announce, json.dumps(told).encode(), mode=0o600)

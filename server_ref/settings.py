@@ -58,7 +58,8 @@ class Settings(BaseSettings):
     insecure: bool = False
     """Listen beyond loopback without TLS."""
     announce: Path | None = None
-    """Write address and tokens here as JSON, mode 0600, once listening."""
+    """Write address and tokens here as JSON, mode 0600, once listening; `join_token` is null when
+    a run is taken up again."""
 
     rounds: Annotated[int, Field(ge=1, le=2**31)] = 10
     """Versions to publish before the run is finished."""
