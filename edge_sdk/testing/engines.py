@@ -117,7 +117,7 @@ class ScriptedEngine:
                     return Trained(now, distinct, steps, loss, stopped=True)
                 loss = self._loss(now)
                 share = 0.1 + 0.1 * (float(np.sum(x[0], dtype=np.float64)) % 1.0)
-                now = (now + np.float32(share) * (self._target - now)).astype(np.float32)
+                now = self._moved(now, share)
                 steps += 1
                 distinct += len(x) if epoch == 0 else 0
                 if self._on_step is not None:
@@ -129,5 +129,11 @@ class ScriptedEngine:
         del batch_size
         return Evaluation(examples=len(data), loss=self._loss(weights))
 
+    def _moved(self, weights: Vector, share: float) -> Vector:
+        with np.errstate(all="ignore"):
+            moved: Vector = weights + np.float32(share) * (self._target - weights)
+        return moved.astype(np.float32)
+
     def _loss(self, weights: Vector) -> float:
-        return float(np.mean(np.square(weights - self._target)))
+        with np.errstate(all="ignore"):  # a target that is not finite plays divergence
+            return float(np.mean(np.square(weights - self._target)))
