@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]  # has no stubs
-from onnx import checker, inliner, numpy_helper, shape_inference, version_converter
+from onnx import checker, defs, inliner, numpy_helper, shape_inference, version_converter
 
 from edge_sdk.authoring.graph import OPSET, Array, Attribute, Graph, Node, Type
 from edge_sdk.authoring.onnx_form import from_node, to_type
@@ -18,6 +18,8 @@ from edge_sdk.plan.conventions import BATCH_AXIS
 
 OLDEST_OPSET = 13
 """Softmax, Squeeze and the reductions changed meaning before it."""
+
+_STANDARD = ("", "ai.onnx")
 
 
 def read_graph(model: bytes | Path | onnx.ModelProto) -> Graph:
@@ -76,14 +78,10 @@ def _modern(proto: onnx.ModelProto) -> onnx.ModelProto:
     Older ones go through the converter of the onnx library. Newer ones are relabelled, which is
     exact as long as every operator keeps its signature: the inference that follows checks that.
     """
-    version = next((o.version for o in proto.opset_import if o.domain in ("", "ai.onnx")), 0)
-    if version < OLDEST_OPSET:
-        raise Unsupported(
-            f"operator set {version}; export with operator set {OLDEST_OPSET} or later"
-        )
+    version = _version(proto)
     if version > OPSET:
         for entry in proto.opset_import:
-            if entry.domain in ("", "ai.onnx"):
+            if entry.domain in _STANDARD:
                 entry.version = OPSET
     elif version < OPSET:
         try:
@@ -95,6 +93,18 @@ def _modern(proto: onnx.ModelProto) -> onnx.ModelProto:
     except checker.ValidationError as error:
         raise Unsupported(f"has no form in operator set {OPSET}: {_line(error)}") from error
     return proto
+
+
+def _version(proto: onnx.ModelProto) -> int:
+    """The operator set the model is written in."""
+    version = next((o.version for o in proto.opset_import if o.domain in _STANDARD), 0)
+    newest = defs.onnx_opset_version()
+    if not OLDEST_OPSET <= version <= newest:
+        raise Unsupported(
+            f"operator set {version}; export with one from {OLDEST_OPSET} to {newest}, the newest "
+            "that the onnx library installed here knows"
+        )
+    return version
 
 
 def _name_batch_axis(graph: onnx.GraphProto) -> None:

@@ -37,3 +37,9 @@ def _assert_rule(case: RuleCase) -> None:
 def assert_rule() -> Callable[[RuleCase], None]:
     """Holds a rule against finite differences in float64, and onnxruntime in float32 against it."""
     return _assert_rule
+
+
+@pytest.fixture(scope="session")
+def run() -> Callable[[bytes, dict[str, Array]], list[Array]]:
+    """Runs a model on the stock runtime."""
+    return run_onnxruntime
