@@ -3,6 +3,7 @@
 It shares nothing with `edge_sdk` but the level tables, which are part of the format.
 """
 
+import math
 import struct
 from fractions import Fraction
 
@@ -116,7 +117,8 @@ def decode_eden(
 def decode_float16(payload: bytes) -> list[float]:
     exponent, _ = struct.unpack_from("<hH", payload)
     halves = struct.unpack_from(f"<{(len(payload) - 4) // 2}e", payload, 4)
-    return [single(Fraction(h) * Fraction(2) ** exponent) for h in halves]
+    singles = struct.pack(f"<{len(halves)}f", *(math.ldexp(h, exponent) for h in halves))
+    return decode_float32(singles)
 
 
 def decode_float32(payload: bytes) -> list[float]:

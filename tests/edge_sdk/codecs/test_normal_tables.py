@@ -1,12 +1,16 @@
 """The stored quantizers are what the repo's own script computes, and are optimal."""
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+import edge_sdk.wire
 from edge_sdk.codecs.normal import LEVELS, THRESHOLDS, UNITS_PER_SIGMA
 from scripts.make_normal_tables import distortion, lloyd_max, tables
+
+FORMAT = (Path(edge_sdk.wire.__file__).parent / "FORMAT.md").read_text(encoding="utf-8")
 
 PUBLISHED = {
     1: 0.363380,
@@ -41,3 +45,10 @@ def test_rounding_the_table_to_whole_numbers_costs_less_than_a_thousandth(bits: 
     levels = np.array(LEVELS[bits]) / UNITS_PER_SIGMA
     error = (z - levels[np.searchsorted(marks, z)]) ** 2
     assert float((error * weight).sum() / weight.sum()) < PUBLISHED[bits] * 1.001
+
+
+@pytest.mark.parametrize("bits", range(1, 5))
+def test_the_format_lists_the_same_levels(bits: int) -> None:
+    start = f"| {bits} | {LEVELS[bits][0]}"
+    row = next(line for line in FORMAT.splitlines() if line.startswith(start))
+    assert tuple(map(int, row.split("|")[2].split(","))) == LEVELS[bits]
