@@ -51,7 +51,7 @@ def _build(arguments: argparse.Namespace) -> int:
     if not arguments.model.is_file():
         raise Misuse(f"no such file: {arguments.model}")
     output = arguments.output or arguments.model.with_suffix(".plan")
-    plan = _authoring().build_plan(
+    plan = _authoring("edge_sdk.authoring").build_plan(
         arguments.model,
         loss=arguments.loss,
         optimizer=arguments.optimizer,
@@ -74,18 +74,18 @@ def _show(arguments: argparse.Namespace) -> int:
 
 
 def _zoo(arguments: argparse.Namespace) -> int:
-    zoo = _authoring().zoo
+    zoo = _authoring("edge_sdk.authoring.zoo")
     make = {"mlp": zoo.mlp, "cnn": zoo.cnn}[arguments.architecture]
     model = make(arguments.input, arguments.classes, scale=arguments.scale, seed=arguments.seed)
-    arguments.output.write_bytes(model.SerializeToString())
+    arguments.output.write_bytes(model)
     print(f"written: {arguments.output}")
     return 0
 
 
-def _authoring() -> ModuleType:
-    """The authoring room, which needs the `authoring` extra; `plan show` does without."""
+def _authoring(module: str) -> ModuleType:
+    """A module that needs the `authoring` extra; `plan show` does without."""
     try:
-        return importlib.import_module("edge_sdk.authoring")
+        return importlib.import_module(module)
     except ModuleNotFoundError as error:
         raise Unavailable(
             f"{error.name} is not installed; do: pip install 'edge-sdk[authoring]'"

@@ -1,5 +1,6 @@
 """A TCP relay a test puts between a device and the server: counts bytes, and can cut the line."""
 
+import contextlib
 import socket
 import threading
 from collections.abc import Callable
@@ -36,15 +37,22 @@ class Relay:
         return port
 
     def mend(self) -> None:
-        """Carry everything from now on, and count from zero."""
+        """Drop the silent connections; carry everything from now on, and count from zero."""
         with self._lock:
             self._cut_after = None
             self.bytes_up = 0
+            self._drop()
 
     def close(self) -> None:
         """Drop everything."""
         self._listener.close()
-        for one in self._open:
+        self._drop()
+
+    def _drop(self) -> None:
+        while self._open:
+            one = self._open.pop()
+            with contextlib.suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
             one.close()
 
     def _accept(self) -> None:

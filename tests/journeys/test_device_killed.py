@@ -1,6 +1,7 @@
 """Promise: a device killed in the middle of its upload resumes and sends only missing chunks."""
 
 import subprocess
+import time
 from pathlib import Path
 
 import numpy as np
@@ -45,12 +46,10 @@ def test_it_resumes_and_sends_only_missing_chunks(tmp_path: Path) -> None:
         url = f"http://127.0.0.1:{relay.port}"
         device.append(start_device(url, server.join_token, data, state))
         device[0].wait(60)
+        relay.mend()
         operator = Operator(server.url, server.operator_token)
         run = operator.only_run()
-        held_bytes = operator.run(run).rounds[-1].bytes_up
-        assert held_bytes > update_bytes // 4, "the cut came before the upload"
-
-        relay.mend()
+        held_bytes = _bytes_up_once_over(operator, run, update_bytes // 4)
         again = start_device(url, server.join_token, data, state)
         assert again.wait(60) == 0, state.with_suffix(".log").read_text()
 
@@ -64,3 +63,12 @@ def test_it_resumes_and_sends_only_missing_chunks(tmp_path: Path) -> None:
             process.kill()
         relay.close()
         server.kill()
+
+
+def _bytes_up_once_over(operator: Operator, run: str, limit: int, patience_s: float = 20.0) -> int:
+    """What the server read so far; it counts a request when its connection is gone."""
+    deadline = time.monotonic() + patience_s
+    while (count := operator.run(run).rounds[-1].bytes_up) <= limit:
+        assert time.monotonic() < deadline, f"only {count} bytes came up before the cut"
+        time.sleep(0.05)
+    return count

@@ -97,7 +97,7 @@ async def _scripted(server: ServerProcess, dimension: int, number: int) -> Devic
     transport = HttpTransport(server.url)
     try:
         enrolled = await transport.enrol(Enrol(join_token=server.join_token))
-        transport.identify(enrolled.token)
+        transport.identify(enrolled)
         task = await transport.check_in(CheckIn())
     finally:
         await transport.close()
