@@ -35,13 +35,16 @@ FINAL_REFUSALS = frozenset(
         Reason.STALE_MODEL,
         Reason.MISMATCH,
         Reason.NOT_FINITE,
-        Reason.MALFORMED,
         Reason.TOO_LARGE,
         Reason.CONFLICT,
         Reason.NOT_FOUND,
     }
 )
-"""Refusals after which this update will never be taken."""
+"""Refusals after which this update will never be taken.
+
+`malformed` is not one: a body that stalled on a poor link may end in it. Such an update is sent
+again until its round closes.
+"""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ stand-ins that keep the contracts themselves.
 """
 
 from edge_sdk.testing.clocks import ScriptedClock
+from edge_sdk.testing.codecs import check_codec
 from edge_sdk.testing.engines import ScriptedEngine, check_engine
 from edge_sdk.testing.policies import check_policy, sample_tasks
 from edge_sdk.testing.sensors import ScriptedSensor, check_sensor
@@ -20,6 +21,7 @@ __all__ = [
     "ScriptedEngine",
     "ScriptedSensor",
     "ScriptedServer",
+    "check_codec",
     "check_engine",
     "check_policy",
     "check_sensor",
