@@ -37,7 +37,9 @@ _FINEST = 2.0**-19
 """Smallest step relative to the largest magnitude."""
 _LEAST_STEP = 2.0**-149
 _GRACE_BYTES = 64
-"""What the smallest vectors may go over, so that a frame header leaves room for anything."""
+"""What vectors may go over whose budget is hardly more than a frame header."""
+_LEAST_BYTES = FRAME_HEADER_BYTES + 16
+"""Room for one coordinate, whatever the budget."""
 _TRIES = 32
 _NEAR = 0.004
 """The search ends within this share of the wanted size."""
@@ -48,8 +50,9 @@ class DeadZone:
     """Biased; the fewer bits, the more of the vector's small values are zero."""
 
     rate: float
-    """Bits on the wire per coordinate, frame headers included, above 0 up to 16. Not exceeded
-    unless not even a vector of zeros fits; not reached where the vector needs less."""
+    """Bits on the wire per coordinate, frame headers included, above 0 up to 16. Not exceeded but
+    by vectors so small that their budget is less than about two frame headers; not reached where
+    the vector needs less."""
 
     unbiased: ClassVar[bool] = False
     parameter: ClassVar[int] = 0
@@ -67,7 +70,7 @@ class DeadZone:
         """See `Codec.encode`; also refuses magnitudes over 2**110."""
         require_vector(vector, limit=MAX_MAGNITUDE)
         budget = int(self.rate * len(vector) / 8)
-        budget = max(budget, min(budget + _GRACE_BYTES, FRAME_HEADER_BYTES + _GRACE_BYTES))
+        budget = max(budget, _LEAST_BYTES, min(budget, FRAME_HEADER_BYTES) + _GRACE_BYTES)
         candidates = _candidates(vector, self.rate)
         least = -(-budget // (chunk_bytes + FRAME_HEADER_BYTES))
 

@@ -40,11 +40,11 @@ def cluster(tensor: Vector, k: int) -> Clusters:
 
     Lloyd's iterations need only counts and sums between the midpoints of neighbouring centroids,
     so the values are sorted once. A cluster that loses all its entries keeps its centroid for the
-    iterations and is dropped at the end. Sums are taken one by one in ascending order: the same on
-    every machine.
+    iterations and is dropped at the end. Sums are taken one by one from zero outwards: the same on
+    every machine, and large values do not swallow small ones.
     """
     values = np.sort(tensor[tensor != 0])
-    sums = np.concatenate([[0.0], np.cumsum(values, dtype=np.float64)])
+    sums = _sums_from_zero(values)
     zeros = len(tensor) - len(values)
     least = min(values[0], 0) if zeros and len(values) else float(np.min(tensor))
     most = max(values[-1], 0) if zeros and len(values) else float(np.max(tensor))
@@ -56,6 +56,14 @@ def cluster(tensor: Vector, k: int) -> Clusters:
         counts = np.diff(np.concatenate([[0], below + (bounds >= 0) * zeros, [len(tensor)]]))
         centroids = np.divide(totals, counts, out=centroids, where=counts > 0)
     return _labelled(tensor, centroids)
+
+
+def _sums_from_zero(values: Vector) -> NDArray[np.float64]:
+    """S of length n + 1, so that S[j] - S[i] is the sum of values i up to j, which ascend."""
+    zero = int(np.searchsorted(values, 0))
+    upper = np.cumsum(values[zero:], dtype=np.float64)
+    lower = np.cumsum(values[:zero][::-1], dtype=np.float64)[::-1]
+    return np.concatenate([-lower, [0.0], upper])
 
 
 def _midpoints(centroids: NDArray[np.float64]) -> Vector:
