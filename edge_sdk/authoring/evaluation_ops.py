@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 from onnx.reference.op_run import OpRun
+from onnx.reference.ops.op_resize import Resize as LibraryResize
 
 from edge_sdk.authoring.evaluation_windows import (
     Floats,
@@ -141,7 +142,29 @@ class MaxUnpool(OpRun):
         return (result,)
 
 
-OPERATORS: tuple[type[OpRun], ...] = (Conv, ConvTranspose, MaxPool, MaxUnpool)
+class Resize(LibraryResize):
+    """ONNX Resize; nearest by whole factors here, everything else by the library."""
+
+    op_domain = ""
+
+    def _run(  # type: ignore[override]  # the library spells out each attribute
+        self, x: Floats, *inputs: NDArray[np.generic] | None, **attributes: object
+    ) -> tuple[Floats]:
+        plain = {
+            "mode": "nearest",
+            "coordinate_transformation_mode": "asymmetric",
+            "nearest_mode": "floor",
+        }
+        scales = np.asarray(inputs[1]) if len(inputs) == 2 else np.array(0.5)
+        if any(attributes.get(key) != plain[key] for key in plain) or (scales % 1).any():
+            made: tuple[Floats] = super()._run(x, *inputs, **attributes)  # type: ignore[arg-type]  # passed on as they came
+            return made
+        for axis, factor in enumerate(scales.astype(int)):
+            x = x if factor == 1 else np.repeat(x, factor, axis)
+        return (x,)
+
+
+OPERATORS: tuple[type[OpRun], ...] = (Conv, ConvTranspose, MaxPool, MaxUnpool, Resize)
 
 
 def _with_bias(y: Floats, b: Floats | None) -> Floats:

@@ -1,7 +1,7 @@
 """Convolutions and pools in numpy, in any float type, for any window: the exact yardstick.
 
 The onnx library's own reference versions are wrong for some windows (1.23: ConvTranspose with
-groups, MaxPool's second output, MaxUnpool to a stated size) and slow; these replace them.
+groups, MaxPool's second output) and slow; these replace them.
 Padding is given in front of all axes, then behind all.
 """
 

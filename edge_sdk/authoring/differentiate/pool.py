@@ -1,6 +1,5 @@
 """Rules for pools over one, two or three spatial axes."""
 
-import itertools
 from collections.abc import Sequence
 
 import numpy as np
@@ -17,30 +16,31 @@ Cotangents = Sequence[Value | None]
 def max_pool(call: Call) -> Cotangents:
     """To the position that won, which the forward node's second output names.
 
-    Indices are flat over the whole tensor. Where windows tile the input MaxUnpool places the
-    cotangents; else they are added up where they land. (MaxUnpool to a stated size is avoided:
-    standard and runtimes disagree on what the indices then mean.)
+    Those indices are flat over the whole input. Where windows tile it, MaxUnpool places the
+    cotangents (not to a stated size: standard and runtimes disagree on what indices then mean);
+    else they are added up where they land. Asking for indices takes onnxruntime's MaxPool off its
+    fast path; comparing with the repeated maximum instead, ties broken by rank, was no faster as
+    a whole on three networks (measured), and takes more memory.
     """
     if call.integer("storage_order", 0):
         raise call.unsupported("storage_order 1; export with 0")
-    x, dy, indices = call.x(0), call.dy, call.y(1)
+    x, dy, places = call.x(0), call.dy, call.y(1)
     window = window_of(call, x, call.y(), call.integers("kernel_shape") or ())
     builder = call.builder
     if window.tiles:
         kernel, strides = window.kernel, window.strides
         placed = builder.op(
-            "MaxUnpool", dy, indices, typed=x.type, kernel_shape=kernel, strides=strides
+            "MaxUnpool", dy, places, typed=x.type, kernel_shape=kernel, strides=strides
         )
         return (placed,)
-    shape = builder.op("Shape", x)
     size = builder.op("Reshape", builder.op("Size", x), builder.ints([1]))
     zero = np.zeros(1, x.type.dtype)
     flat = Type(x.type.dtype, (None,))
     zeros = builder.op("ConstantOfShape", size, value=zero, typed=flat)
-    spread = builder.op(
-        "ScatterElements", zeros, indices.reshape(-1), dy.reshape(-1), axis=0, reduction="add"
+    added = builder.op(
+        "ScatterElements", zeros, places.reshape(-1), dy.reshape(-1), axis=0, reduction="add"
     )
-    return (builder.op("Reshape", spread, shape, typed=x.type),)
+    return (builder.op("Reshape", added, builder.op("Shape", x), typed=x.type),)
 
 
 def average_pool(call: Call) -> Cotangents:
@@ -52,7 +52,7 @@ def average_pool(call: Call) -> Cotangents:
         raise call.unsupported("ceil_mode with count_include_pad; export without ceil_mode")
     share = dy * call.builder.constant((1 / counts).astype(x.type.dtype))
     if window.tiles:
-        return (_repeated(call, share, window),)
+        return (_repeated(share, window, x.type),)
     channels = call.fixed(x, 1)
     ones = np.ones((channels, 1, *window.kernel), x.type.dtype)
     return (spread(share, call.builder.constant(ones), window, channels),)
@@ -77,14 +77,22 @@ def _counts(window: Window, *, with_pads: bool) -> NDArray[np.float64] | None:
     return counts.reshape(1, 1, *window.out)
 
 
-def _repeated(call: Call, share: Value, window: Window) -> Value:
-    """Each element repeated over its window, for windows that tile the input."""
-    channels = call.fixed(share, 1)
-    split = itertools.chain.from_iterable((out, 1) for out in window.out)
-    wide = itertools.chain.from_iterable((1, k) for k in window.kernel)
-    blocks = share.reshape(-1, channels, *split)
-    target = call.builder.ints([1, 1, *wide])
-    return call.builder.op("Expand", blocks, target).reshape(-1, channels, *window.size)
+def _repeated(value: Value, window: Window, typed: Type) -> Value:
+    """Each element repeated over its window, for windows that tile the input.
+
+    Resize, because it is thirty times faster than Expand between two Reshapes on onnxruntime.
+    """
+    scales = np.array([1, 1, *window.kernel], np.float32)
+    return value.builder.op(
+        "Resize",
+        value,
+        None,
+        value.builder.constant(scales),
+        mode="nearest",
+        coordinate_transformation_mode="asymmetric",
+        nearest_mode="floor",
+        typed=typed,
+    )
 
 
 def global_average_pool(call: Call) -> Cotangents:
