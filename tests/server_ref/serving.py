@@ -12,7 +12,7 @@ from edge_sdk.codecs import codec_from_spec, frame_ids
 from edge_sdk.plan import Plan, StageParts, TensorSpec, load_plan, pack_plan
 from edge_sdk.transport.http import HttpTransport
 from edge_sdk.values import CheckIn, Commit, Enrol, Parameter, Receipt, Task, Vector
-from edge_sdk.wire import HEADER_BYTES, Frame, Kind, pack
+from edge_sdk.wire import HEADER_BYTES, Frame, Kind, pack, unpack
 from server_ref.app import Listening, listen
 from server_ref.coordinator import Evaluate, Surroundings
 from server_ref.settings import Settings
@@ -93,32 +93,37 @@ def delta(number: int) -> Vector:
 
 
 def frames_for(
-    task: Task, vector: Vector, *, examples: int = 10, codec: str | None = None, **changes: object
+    task: Task, vector: Vector, *, examples: int = 10, codec: str | None = None
 ) -> list[bytes]:
-    """The update's frames; `changes` put other values into every header."""
+    """The update's frames."""
     chosen = codec_from_spec(codec or task.codecs[0])
     wire_id, parameter = frame_ids(chosen)
     payloads = chosen.encode(vector, seed=task.seed, chunk_bytes=task.chunk_bytes - HEADER_BYTES)
     return [
         pack(
-            dataclasses.replace(
-                Frame(
-                    kind=Kind.UPDATE,
-                    codec=wire_id,
-                    parameter=parameter,
-                    index=index,
-                    count=len(payloads),
-                    run=task.run,
-                    number=task.round,
-                    examples=examples,
-                    seed=task.seed,
-                    dimension=len(vector),
-                    payload=payload,
-                ),
-                **changes,  # type: ignore[arg-type]  # fields of Frame
+            Frame(
+                kind=Kind.UPDATE,
+                codec=wire_id,
+                parameter=parameter,
+                index=index,
+                count=len(payloads),
+                run=task.run,
+                number=task.round,
+                examples=examples,
+                seed=task.seed,
+                dimension=len(vector),
+                payload=payload,
             )
         )
         for index, payload in enumerate(payloads)
+    ]
+
+
+def relabelled(frames: Sequence[bytes], **changes: object) -> list[bytes]:
+    """The same frames with other values in their headers."""
+    return [
+        pack(dataclasses.replace(unpack(frame), **changes))  # type: ignore[arg-type]  # fields of Frame
+        for frame in frames
     ]
 
 
