@@ -6,7 +6,7 @@ import math
 import platform
 import secrets
 from collections.abc import Callable
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -77,7 +77,8 @@ class Client:
         ca: PEM file of authorities to trust instead of the system's.
         plain_http: allow `http://` to other machines; without it only to this one.
         threads: threads to train with.
-        low_memory: trade CPU time for memory, for boards of 512 MB and less.
+        low_memory: spend CPU time to need less memory, for boards of 512 MB and less; changes how
+            the whole process allocates.
         long_poll_s: how long the server may hold its answer to a check-in of `run`, 0 to 60.
         seed: of the retry jitter; drawn by default.
         policy, sensor, transport, clock: see `edge_sdk.interfaces`.
@@ -197,7 +198,8 @@ class Client:
             await self.close()
 
     async def close(self) -> None:
-        """Let go of the connection and the state folder."""
+        """Let go of the connection and the state folder; a later call takes them up again."""
+        self._enrolled = False
         await self._transport.close()
         self._folder.release()
 
@@ -233,7 +235,7 @@ class Client:
         facts = Facts(
             name=self._name[:200],
             platform=platform.platform()[:200],
-            sdk=version("edge-sdk"),
+            sdk=_release(),
             examples=len(self._data),
         )
         try:
@@ -367,3 +369,10 @@ class Client:
             return None
         self._folder.spool.clear()
         return receipt
+
+
+def _release() -> str:
+    try:
+        return version("edge-sdk")
+    except PackageNotFoundError:  # copied into an app without its metadata
+        return ""

@@ -1,11 +1,14 @@
 """Blocking work beside the event loop, stopped when its awaiter is cancelled."""
 
 import asyncio
+import logging
 import threading
 from collections.abc import Callable
 from typing import TypeVar
 
 from edge_sdk.interfaces import KeepGoing
+
+_log = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
 
@@ -23,4 +26,6 @@ async def run_in_thread(work: Callable[[KeepGoing], Result]) -> Result:
     except asyncio.CancelledError:
         stop.set()
         await asyncio.wait([thread])
+        if not thread.cancelled() and (error := thread.exception()) is not None:
+            _log.warning("work that was being stopped failed: %r", error)
         raise

@@ -402,7 +402,10 @@ async def test_two_clients_never_share_a_state_folder(tmp_path: Path) -> None:
     with pytest.raises(Misuse, match="another client"):
         await make_client(tmp_path, peer).participate()
     await first.close()
-    assert await make_client(tmp_path, peer).participate() is not None
+    second = make_client(tmp_path, peer)
+    assert await second.participate() is not None
+    with pytest.raises(Misuse, match="another client"):
+        await first.participate()
 
 
 async def test_a_program_that_cannot_enrol_is_told(tmp_path: Path) -> None:
