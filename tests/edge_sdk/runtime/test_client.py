@@ -21,7 +21,6 @@ from edge_sdk.errors import Malformed, Misuse, Reason, Refused, Unreachable
 from edge_sdk.interfaces import Transport
 from edge_sdk.plan import Plan
 from edge_sdk.runtime.client import Client
-from edge_sdk.runtime.state import default_folder
 from edge_sdk.testing import (
     JOIN_TOKEN,
     Fault,
@@ -32,7 +31,6 @@ from edge_sdk.testing import (
     ScriptedServer,
     scripted_plan,
     seeded_faults,
-    snapshot_frames,
 )
 from edge_sdk.values import (
     CheckIn,
@@ -484,50 +482,6 @@ async def test_a_revoked_device_stops(tmp_path: Path) -> None:
     with pytest.raises(Refused):
         await make_client(tmp_path, peer).run()
     assert peer.closed
-
-
-def model(size: int = SIZE, *, run: str = RUN, version: int = 0) -> bytes:
-    return snapshot_frames(np.zeros(size, np.float32), run=run, version=version)
-
-
-@pytest.mark.parametrize(
-    "wrong",
-    [
-        b"",
-        model()[:-1],
-        model()[: len(model()) // 2],
-        model() + model(),
-        model(version=9),
-        model(SIZE + 1),
-        model(run="f" * 16),
-    ],
-    ids=["empty", "cut", "half", "twice", "other version", "other size", "other run"],
-)
-async def test_a_model_that_is_not_the_one_asked_for_is_refused(
-    tmp_path: Path, wrong: bytes
-) -> None:
-    class WrongModel(ScriptedServer):
-        async def model(self, run: str, version: int, *, have: int | None) -> bytes:
-            del run, version, have
-            return wrong
-
-    peer = WrongModel([TASK], plan=PLAN)
-    with pytest.raises(Malformed):
-        await make_client(tmp_path, peer).participate()
-    assert peer.received == []
-
-
-def test_the_default_state_folder_is_xdg_and_one_per_server_and_name(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
-    folders = {
-        default_folder(url, name)
-        for url in ("https://a.example", "https://b.example:8443/x")
-        for name in ("", "pi", "pi/../../etc")
-    }
-    assert len(folders) == 6
-    assert all(folder.parent == tmp_path / "edge-sdk" for folder in folders)
 
 
 def test_an_enrolled_transport_is_told_who_it_is(tmp_path: Path) -> None:
