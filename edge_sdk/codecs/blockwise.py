@@ -1,0 +1,291 @@
+"""Bits where the energy is: the default codec, unbiased, at any rate from 0.01 to 8 bits.
+
+Real updates are uneven: a tenth of the coordinates may hold nearly all the energy. A rotation over
+the whole vector would spread that energy and lose the advantage, so blocks of 64, 256 or 4096
+coordinates are rotated each by itself, and bits go to blocks by their energy (`waterfill`): strong
+blocks in fine steps, weak blocks only sometimes and then scaled up (`blocklevels`). Which block
+size suits is decided for every update from its predicted error.
+
+The estimate is unbiased over seeds, also of what arrives when chunks are lost: block b is dealt to
+chunk b mod C, each chunk is decoded alone, and the coordinates of a lost chunk are not covered.
+
+The size is tuned on a pilot: a part of the update coded with other random numbers, so that what is
+then really drawn cannot influence the step. Tuning on the drawn size itself would bias the result.
+Payload: FORMAT.md, section B.
+"""
+
+import dataclasses
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_sdk.codecs.bitstream import BitReader, BitWriter
+from edge_sdk.codecs.blockcoding import Turn, quantize_blocks, rebuild_blocks
+from edge_sdk.codecs.blocklevels import Levels, draw_levels
+from edge_sdk.codecs.blockpayload import (
+    Head,
+    read_groups,
+    read_levels,
+    write_groups,
+    write_levels,
+)
+from edge_sdk.codecs.fitting import FRAME_HEADER_BYTES, MAX_SPAN
+from edge_sdk.codecs.intake import MAX_CHUNKS, MAX_MAGNITUDE, require_place, require_vector
+from edge_sdk.codecs.ladder import BLOCK_SIZES, PER_OCTAVE, Reals, power_of_two
+from edge_sdk.codecs.waterfill import (
+    Plan,
+    Spread,
+    best_plan,
+    block_energies,
+    drawn_bits,
+    plan_for,
+    spread_of,
+)
+from edge_sdk.errors import Corrupt, Misuse, TooLarge
+from edge_sdk.values import Coordinates, Piece, Place, Vector
+
+WIRE_ID = 32
+
+LEAST_RATE, MOST_RATE = 0.01, 8.0
+
+_SLAB = 1 << 16
+"""Coordinates worked on at once: the temporaries stay in the processor's cache."""
+_PILOT_BITS = 1 << 17
+"""Size of the pilot, unless the whole update is smaller."""
+_PRIOR_BITS = 1 << 14
+"""The pilot is judged as if so many further bits had come out as predicted."""
+_CHUNK_BYTES = 8
+"""What a payload costs besides levels and coefficients."""
+_LEAST_BYTES = 4
+_CODING, _PILOTING = 0, 1
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Forecast:
+    """What a codec expects to make of a vector."""
+
+    error: float
+    """Expected squared error as a share of the vector's squared norm; 0 for a zero vector."""
+    wire_bytes: float
+    """Expected size of all frames, headers included."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Blockwise:
+    """Unbiased at any rate; see the module's text."""
+
+    rate: float
+    """Wire bits per coordinate, frame headers included, 0.01 to 8."""
+
+    def __post_init__(self) -> None:
+        if not LEAST_RATE <= self.rate <= MOST_RATE:
+            raise Misuse(f"blockwise takes rates of {LEAST_RATE} to {MOST_RATE}, not {self.rate}")
+
+    @property
+    def spec(self) -> str:
+        """The codec's name and rate."""
+        return f"blockwise:rate={self.rate:.12g}"
+
+    @property
+    def unbiased(self) -> bool:
+        """Always."""
+        return True
+
+    @property
+    def parameter(self) -> int:
+        """The frame header's parameter field."""
+        return 0
+
+    def encode(self, vector: Vector, *, seed: int, chunk_bytes: int) -> list[bytes]:
+        """See `Codec.encode`; also refuses magnitudes over 2**120."""
+        require_vector(vector, limit=MAX_MAGNITUDE)
+        energies = block_energies(vector)
+        budget = Budget(self.rate * len(vector) / 8, chunk_bytes)
+        largest = BLOCK_SIZES[-1]
+        while True:
+            draft = budget.draft(vector, energies, largest, seed)
+            payloads = draft.payloads(chunk_bytes)
+            if payloads:
+                return payloads
+            if draft.plan.block == BLOCK_SIZES[0]:
+                raise Misuse(f"a block does not fit into {chunk_bytes} bytes")
+            largest = draft.plan.block - 1
+
+    def forecast(self, vector: Vector, *, chunk_bytes: int) -> Forecast:
+        """What `encode` is expected to make of `vector`, at a small part of its cost."""
+        require_vector(vector, limit=MAX_MAGNITUDE)
+        energies = block_energies(vector)
+        budget = Budget(self.rate * len(vector) / 8, chunk_bytes)
+        spreads, count = budget.spreads(energies), budget.chunks(len(vector))
+        plan = best_plan(spreads, budget.bits(count), largest=BLOCK_SIZES[-1])
+        energy = sum(energies[BLOCK_SIZES[-1]].tolist())
+        return Forecast(
+            error=plan.error / energy if energy else 0.0,
+            wire_bytes=plan.bits / 8 + count * (FRAME_HEADER_BYTES + _CHUNK_BYTES),
+        )
+
+    def decode(self, payload: bytes, place: Place) -> Piece:
+        """See `Codec.decode`; the coordinates are those of every C-th block."""
+        require_place(place)
+        reader = BitReader(payload)
+        head = Head.read(reader)
+        where = coordinates_of(place, head.block)
+        blocks = -(-where.size // head.block)
+        if blocks * head.block > MAX_SPAN:
+            raise TooLarge(f"chunk of {blocks * head.block} coordinates, limit {MAX_SPAN}")
+        levels = read_levels(reader, blocks, head.lowest)
+        order = sent_order(levels)
+        coefficients = read_groups(reader, levels[order], head.block)
+        reader.end()
+        turn = Turn.of(head.block, seed=place.seed, index=place.index)
+        values = np.zeros(blocks * head.block, np.float32)
+        rows = values.reshape(blocks, head.block)
+        each = max(_SLAB // head.block, 1)
+        for first in range(0, len(order), each):
+            members = order[first : first + each]
+            part = coefficients[first * head.block : (first + len(members)) * head.block]
+            rows[members] = rebuild_blocks(part, levels[members], head.step, turn, first=first)
+        return Piece(where=where, values=values[: where.size])
+
+
+def coordinates_of(place: Place, block: int) -> Coordinates:
+    """Where a chunk's blocks lie: every `place.count`-th from `place.index` on.
+
+    Raises:
+        Corrupt: the chunk has no block.
+    """
+    blocks = -(-place.dimension // block)
+    if place.index >= blocks:
+        raise Corrupt(f"chunk {place.index} of a vector of {blocks} blocks")
+    own = len(range(place.index, blocks, place.count))
+    last = place.index + (own - 1) * place.count
+    size = (own - 1) * block + min(block, place.dimension - last * block)
+    return Coordinates(place.index * block, block, place.count * block, size)
+
+
+def sent_order(levels: Levels) -> NDArray[np.int64]:
+    """Numbers of the sent blocks, ascending by level, then by number."""
+    order = np.argsort(levels, kind="stable")
+    return order[np.searchsorted(levels[order], 1) :]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Budget:
+    """What one update may take."""
+
+    wire_bytes: float
+    """All frames, headers included."""
+    chunk_bytes: int
+
+    def chunks(self, dimension: int) -> int:
+        """Chunks that leave room for uneven sizes and stand for at most half of `MAX_SPAN`."""
+        blocks = -(-dimension // BLOCK_SIZES[-1])
+        by_size = int(1.1 * self.wire_bytes / (self.chunk_bytes + FRAME_HEADER_BYTES)) + 1
+        return max(min(by_size, -(-dimension // BLOCK_SIZES[0])), -(-2 * blocks * 4096 // MAX_SPAN))
+
+    def bits(self, count: int) -> float:
+        """What is left for levels and coefficients."""
+        each = FRAME_HEADER_BYTES + _CHUNK_BYTES
+        return 8 * max(self.wire_bytes - count * each, _LEAST_BYTES)
+
+    def spreads(self, energies: dict[int, Reals]) -> dict[int, Spread]:
+        """Spread of the blocks' root mean squares, by block size."""
+        return {n: spread_of(sums / n) for n, sums in energies.items()}
+
+    def draft(self, vector: Vector, energies: dict[int, Reals], largest: int, seed: int) -> "Draft":
+        """Plan, try a part of the update with other random numbers, and correct the plan."""
+        count = self.chunks(len(vector))
+        bits = self.bits(count)
+        spreads = self.spreads(energies)
+        plan = best_plan(spreads, bits, largest=largest)
+        sums = energies[plan.block]
+        pilot = Draft.of(plan, vector, sums, seed=seed, purpose=_PILOTING)
+        every = max(1, int(bits) // _PILOT_BITS)
+        tried = 8 * len(pilot.payload(0, every)) - 8 * _CHUNK_BYTES
+        part = slice(None, None, every)
+        sizes = pilot.rms[part] / pilot.head.step
+        expected = drawn_bits(sizes, pilot.levels[part], plan.block, plan.lowest)
+        ratio = (max(tried, 0) + _PRIOR_BITS) / (expected + _PRIOR_BITS)
+        spread = spreads[plan.block]
+        plan = plan_for(spread, plan.block, plan.lowest, bits / ratio, near=plan.step)
+        return Draft.of(plan, vector, sums, seed=seed, purpose=_CODING, chunks=count)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Draft:
+    """An update whose levels are drawn: only the cut into chunks is open."""
+
+    plan: Plan
+    head: Head
+    vector: Vector
+    rms: Reals
+    levels: Levels
+    seed: int
+    chunks: int
+
+    @classmethod
+    def of(
+        cls, plan: Plan, vector: Vector, sums: Reals, *, seed: int, purpose: int, chunks: int = 1
+    ) -> "Draft":
+        """Draw the levels of all blocks."""
+        head = Head.near(plan.block, plan.lowest, power_of_two(plan.step, PER_OCTAVE))
+        rms = np.sqrt(sums / plan.block)
+        key = (purpose, seed & 0xFFFFFFFF, seed >> 32)
+        levels = draw_levels(rms / head.step, plan.lowest, key)
+        return cls(plan, head, vector, rms, levels, seed ^ purpose, chunks)
+
+    def payloads(self, chunk_bytes: int) -> list[bytes]:
+        """All chunks, more of them where one would be too large; none if a block is too large."""
+        count = min(self.chunks, len(self.levels))
+        while count <= min(len(self.levels), MAX_CHUNKS):
+            made: list[bytes] = []
+            while len(made) < count and (not made or len(made[-1]) <= chunk_bytes):
+                made.append(self.payload(len(made), count))
+            if len(made[-1]) <= chunk_bytes:
+                return made
+            if count == len(self.levels):
+                break
+            count = min(max(count + 1, count * len(made[-1]) // chunk_bytes), len(self.levels))
+        return []
+
+    def payload(self, index: int, count: int) -> bytes:
+        """Chunk `index` of `count`."""
+        writer = BitWriter()
+        self.head.write(writer)
+        levels = self.levels[index::count]
+        write_levels(writer, levels, self.plan.lowest)
+        order = sent_order(levels)
+        coefficients = self._coefficients(order * count + index, levels[order], index)
+        write_groups(writer, coefficients, levels[order], self.plan.block)
+        return writer.to_bytes()
+
+    def _coefficients(
+        self, blocks: NDArray[np.int64], levels: Levels, index: int
+    ) -> NDArray[np.int32]:
+        """Coefficients of `blocks` of the vector, flat."""
+        size = self.plan.block
+        turn = Turn.of(size, seed=self.seed, index=index)
+        coefficients = np.empty(len(blocks) * size, np.int32)
+        each = max(_SLAB // size, 1)
+        for first in range(0, len(blocks), each):
+            members = blocks[first : first + each]
+            part = slice(first, first + len(members))
+            coefficients[first * size : part.stop * size] = quantize_blocks(
+                rows_of(self.vector, members, size),
+                self.rms[members],
+                levels[part],
+                self.head.step,
+                turn,
+                first=first,
+            )
+        return coefficients
+
+
+def rows_of(vector: Vector, blocks: NDArray[np.int64], size: int) -> NDArray[np.float32]:
+    """A copy of these blocks, one row each; zeros where the last block is a part."""
+    whole = len(vector) // size
+    rows = np.zeros((len(blocks), size), np.float32)
+    inside = blocks < whole
+    rows[inside] = vector[: whole * size].reshape(whole, size)[blocks[inside]]
+    rows[~inside, : len(vector) - whole * size] = vector[whole * size :]
+    return rows

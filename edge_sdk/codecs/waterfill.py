@@ -1,0 +1,221 @@
+"""How a bit budget is spread over blocks of uneven energy.
+
+Least total error for a number of bits means equal slopes everywhere: one quantization step for the
+whole update, strong blocks in whole steps, weaker ones with the quantizer their size asks for, and
+those below the first level sent only sometimes (`ladder`). The step is found by bisection on the
+*predicted* size: it must not see the size that the random choices really gave, or the estimate
+would be biased. Source of the principle: reverse water-filling, Cover & Thomas, section 10.3.3.
+"""
+
+import dataclasses
+import itertools
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_sdk.codecs.ladder import (
+    BIT_UNIT,
+    BLOCK_SIZES,
+    ERROR_UNIT,
+    EXACT,
+    LEVEL_COST,
+    OCTAVES,
+    PER_OCTAVE,
+    SIZES,
+    Reals,
+    Whole,
+    power_of_two,
+    tables,
+)
+from edge_sdk.values import Vector
+
+FIRST_LEVELS: dict[int, tuple[int, ...]] = {64: (9, 11), 256: (7, 9, 11), 4096: (4, 6, 8)}
+"""By block size: the levels that may be the first one sent."""
+
+_FINE = 16
+"""Expected numbers of blocks are counted in such parts."""
+_SLAB = 1 << 18
+_CENTRE = OCTAVES * PER_OCTAVE
+_HEADROOM = 22 * PER_OCTAVE
+"""The step is never finer than 2**-22 of the strongest block's root mean square."""
+_LEAST_STEP = -180 * PER_OCTAVE
+_ROOTS = np.array([power_of_two(i, PER_OCTAVE // 2) for i in range(PER_OCTAVE // 2)]) / 2
+"""Mantissas, from 1/2 up, at which the grid of squares has its marks."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Spread:
+    """How many blocks have which root mean square, on the grid of `PER_OCTAVE` steps per octave."""
+
+    first: int
+    """Grid place of the first count."""
+    counts: Whole
+    zeros: int
+    """Blocks that are exactly zero."""
+
+    @property
+    def blocks(self) -> int:
+        """Blocks in all."""
+        return self.zeros + int(self.counts.sum())
+
+    @property
+    def last(self) -> int:
+        """Grid place of the largest root mean square."""
+        return self.first + len(self.counts) - 1
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Plan:
+    """How an update will be coded."""
+
+    block: int
+    """Coordinates of a block."""
+    lowest: int
+    """First level that is sent."""
+    step: int
+    """The update's step is 2**(step / PER_OCTAVE)."""
+    bits: float
+    """Predicted size without what each chunk costs."""
+    error: float
+    """Predicted squared error of the whole update."""
+
+
+def block_energies(vector: Vector) -> dict[int, Reals]:
+    """Sum of squares of every block, by block size; the last block may be a part.
+
+    Squares of float32 are exact in float64, and the sums are taken pair by pair in a fixed order.
+    """
+    small = np.empty(-(-len(vector) // BLOCK_SIZES[0]))
+    for start in range(0, len(vector), _SLAB):
+        squares = vector[start : start + _SLAB].astype(np.float64)
+        np.square(squares, out=squares)
+        sums = _sum_groups(squares, BLOCK_SIZES[0])
+        small[start // BLOCK_SIZES[0] :][: len(sums)] = sums
+    energies = {BLOCK_SIZES[0]: small}
+    for finer, size in itertools.pairwise(BLOCK_SIZES):
+        energies[size] = _sum_groups(energies[finer], size // finer)
+    return energies
+
+
+def spread_of(mean_squares: Reals) -> Spread:
+    """Count blocks by root mean square, given its square."""
+    positive = mean_squares[mean_squares > 0]
+    if not len(positive):
+        return Spread(0, np.zeros(1, np.int64), len(mean_squares))
+    mantissa, exponent = np.frexp(positive)
+    marks = np.searchsorted(_ROOTS, mantissa, side="right") - 1
+    places = (exponent.astype(np.int64) - 1) * len(_ROOTS) + marks
+    first = int(places.min())
+    return Spread(first, np.bincount(places - first), len(mean_squares) - len(positive))
+
+
+def best_plan(spreads: dict[int, Spread], budget_bits: float, *, largest: int) -> Plan:
+    """The plan of least predicted error with blocks up to `largest`.
+
+    Args:
+        spreads: by block size.
+        budget_bits: for everything but what each chunk costs; what cannot be met is undercut.
+        largest: most coordinates of a block.
+    """
+    plans: list[Plan] = []
+    for n, spread in spreads.items():
+        for lowest in FIRST_LEVELS[n] if n <= largest else ():
+            near = plans[-1].step if plans else None
+            plans.append(plan_for(spread, n, lowest, budget_bits, near=near))
+    return min(plans, key=lambda plan: plan.error)
+
+
+def plan_for(
+    spread: Spread, block: int, lowest: int, budget_bits: float, *, near: int | None = None
+) -> Plan:
+    """The finest step whose predicted size is within the budget, looked for around `near`."""
+    low = max(spread.last - _HEADROOM, _LEAST_STEP)
+    high = max(spread.last + _HEADROOM, low)
+
+    def fits(step: int) -> bool:
+        return predicted_bits(spread, block, lowest, step) <= budget_bits
+
+    if near is not None and low < near < high:
+        stride = 16
+        if fits(near):
+            while near > low and fits(near):
+                high, near, stride = near, max(near - stride, low), 4 * stride
+            low = near
+        else:
+            while near < high and not fits(near):
+                low, near, stride = near, min(near + stride, high), 4 * stride
+            high = near
+    while low < high:
+        middle = (low + high) // 2
+        low, high = (low, middle) if fits(middle) else (middle + 1, high)
+    bits = predicted_bits(spread, block, lowest, low)
+    return Plan(block, lowest, low, bits, predicted_error(spread, block, lowest, low))
+
+
+def predicted_bits(spread: Spread, block: int, lowest: int, step: int) -> float:
+    """Bits of coefficients, presence and levels."""
+    table, window = tables(lowest), _window(spread, step)
+    coefficients = int(np.dot(spread.counts, table.cost[window])) * block / BIT_UNIT
+    share = table.share[window]
+    levels = np.bincount(
+        np.concatenate([table.lower[window], table.upper[window]]),
+        weights=np.concatenate([spread.counts * (1 - share), spread.counts * share]),
+        minlength=len(SIZES),
+    )
+    levels[0] += spread.zeros
+    return coefficients + _level_bits(levels)
+
+
+def predicted_error(spread: Spread, block: int, lowest: int, step: int) -> float:
+    """Expected squared error of the whole update."""
+    units = int(np.dot(spread.counts, tables(lowest).error[_window(spread, step)]))
+    return units * ERROR_UNIT * block * power_of_two(step, PER_OCTAVE) ** 2
+
+
+def drawn_bits(sizes: Reals, levels: NDArray[np.integer], block: int, lowest: int) -> float:
+    """As `predicted_bits`, but for levels that have been drawn; `sizes` are in steps."""
+    whole = np.append(LEVEL_COST[:EXACT], 0)[np.minimum(levels, EXACT)]
+    exact = spread_of(np.square(sizes[levels >= EXACT]))
+    table = tables(lowest)
+    units = int(whole.sum()) + int(np.dot(exact.counts, table.cost[_window(exact, 0)]))
+    counts = np.bincount(levels, minlength=len(SIZES))
+    return units * block / BIT_UNIT + _level_bits(counts)
+
+
+def _window(spread: Spread, step: int) -> Whole:
+    """Table entries of the counts of `spread`."""
+    places = np.arange(spread.first - step, spread.last - step + 1) + _CENTRE
+    return np.clip(places, 0, 2 * _CENTRE - 1)
+
+
+def _level_bits(levels: NDArray[np.number]) -> float:
+    """Entropy of who is sent and at which level, in bits; `levels` counts blocks by level."""
+    counts = np.rint(levels * _FINE).astype(np.int64)
+    sent = counts[1:]
+    presence = np.array([counts[0], sent.sum()])
+    return (1.02 * _entropy(presence) + 1.05 * _entropy(sent)) / _FINE
+
+
+def _entropy(counts: Whole) -> float:
+    """Bits to say which of so many kinds each of their members is, the same on every machine."""
+    everyone = counts.sum()
+    bits = everyone * _log2(everyone) - np.dot(counts, _log2(counts))
+    return int(bits) / len(_ROOTS)
+
+
+def _log2(values: Whole) -> Whole:
+    """Logarithm rounded down, in 1/64; 0 for 0."""
+    mantissa, exponent = np.frexp(np.maximum(values, 1).astype(np.float64))
+    places: Whole = np.searchsorted(_ROOTS, mantissa, side="right") - 1
+    return (exponent.astype(np.int64) - 1) * len(_ROOTS) + places
+
+
+def _sum_groups(values: Reals, size: int) -> Reals:
+    """Sums of each `size` (a power of two) neighbours, halves added in a fixed order."""
+    padded = np.zeros(-(-len(values) // size) * size)
+    padded[: len(values)] = values
+    rows: NDArray[np.float64] = padded.reshape(-1, size)
+    while rows.shape[1] > 1:
+        half = rows.shape[1] // 2
+        rows = rows[:, :half] + rows[:, half:]
+    return rows[:, 0].copy()
