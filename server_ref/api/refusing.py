@@ -66,7 +66,7 @@ def _count(exchange: Exchange) -> None:
     if exchange.device is None:
         return
     coordinator = exchange.coordinator
-    number = coordinator.traffic_round() if exchange.number is None else exchange.number
+    number = coordinator.traffic_round(exchange.number)
     coordinator.traffic.add(number, exchange.device, up=exchange.bytes_up, down=exchange.bytes_down)
 
 

@@ -21,7 +21,8 @@ LONGEST_PAUSE_S = 3600.0
 
 def most_chunks(dimension: int) -> int:
     """Chunks that an update of `dimension` coordinates may be cut into."""
-    return min(MAX_CHUNKS, 1 + 4 * _rounded(dimension) // LEAST_CHUNK_BYTES)
+    room = LEAST_CHUNK_BYTES - CHUNK_OVERHEAD_BYTES
+    return min(MAX_CHUNKS, 1 + 4 * _rounded(dimension) // room)
 
 
 def most_update_bytes(dimension: int, count: int) -> int:

@@ -64,8 +64,8 @@ async def open_run(
             traffic=TrafficCounter(),
         )
         cycle = Cycle(parts)
-        await cycle.start()
         try:
+            await cycle.start()
             yield Opened(
                 Coordinator(parts, cycle),
                 _operator_token(folder, outside),

@@ -152,13 +152,11 @@ class Coordinator:
         """The run as its operator sees it."""
         return await summarise(self._parts, self._cycle, devices=len(self.devices))
 
-    def traffic_round(self) -> int:
-        """The round that bytes of calls without a round belong to."""
-        return (
-            self._cycle.current.number
-            if self._cycle.current is not None
-            else self._cycle.last_round
-        )
+    def traffic_round(self, named: int | None) -> int:
+        """The round that a call's bytes belong to: the one it names, if there is such a round."""
+        if named is not None and 1 <= named <= self._cycle.last_round:
+            return named
+        return self._cycle.last_round
 
     # ------------------------------------------------------------------ one call's parts
 

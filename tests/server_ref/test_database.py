@@ -1,0 +1,115 @@
+"""Promise: a change is whole or not at all, and what was answered is on the disk."""
+
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from edge_sdk.errors import Misuse, Reason, Refused
+from edge_sdk.values import Facts
+from server_ref.store import Connection, Database, records
+from server_ref.store.migrations import MIGRATIONS
+
+
+def names(connection: Connection) -> list[str]:
+    rows = connection.execute("SELECT device FROM devices ORDER BY device")
+    return [row[0] for row in rows]
+
+
+def enrol(join: str, device: str) -> Callable[[Connection], str]:
+    def change(connection: Connection) -> str:
+        return records.enrol_device(
+            connection,
+            join_hash=join,
+            name=lambda count: f"{device}{count}",
+            token_hash=f"hash of {device}",
+            facts=Facts(),
+            at=1.0,
+        )
+
+    return change
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "state.sqlite3"
+
+
+def test_changes_survive_and_migrations_run_once(path: Path) -> None:
+    for start in range(2):
+        database = Database(path)
+        if start == 0:
+            database.write(lambda c: records.add_join_token(c, "j", uses=1, expires_at=9)).result()
+            database.write(enrol("j", "a")).result()
+        assert database.read(names) == ["a0"]
+        applied = database.read(
+            lambda c: c.execute("SELECT count(*) FROM migrations").fetchone()[0]
+        )
+        assert applied == len(MIGRATIONS)
+        database.close()
+
+
+def test_a_change_that_raises_is_undone_alone(path: Path) -> None:
+    database = Database(path)
+    database.write(lambda c: records.add_join_token(c, "j", uses=3, expires_at=9)).result()
+    good = database.write(enrol("j", "a"))
+    same_token = database.write(enrol("j", "a"))
+    also_good = database.write(enrol("j", "b"))
+    assert (good.result(), also_good.result()) == ("a0", "b1")
+    with pytest.raises(sqlite3.IntegrityError):
+        same_token.result()
+    left = database.read(lambda c: c.execute("SELECT uses_left FROM join_tokens").fetchone()[0])
+    assert left == 1
+    database.close()
+
+
+def test_a_join_token_admits_as_many_as_it_says_until_it_expires(path: Path) -> None:
+    database = Database(path)
+    database.write(lambda c: records.add_join_token(c, "one", uses=1, expires_at=9)).result()
+    database.write(lambda c: records.add_join_token(c, "old", uses=9, expires_at=1.0)).result()
+    database.write(enrol("one", "a")).result()
+    for join in ("one", "old", "unknown"):
+        with pytest.raises(Refused) as refused:
+            database.write(enrol(join, "b")).result()
+        assert refused.value.reason is Reason.UNAUTHORISED
+    assert database.read(names) == ["a0"]
+    database.close()
+
+
+def test_reading_cannot_write(path: Path) -> None:
+    database = Database(path)
+    with pytest.raises(Refused) as refused:
+        database.read(lambda c: c.execute("DELETE FROM devices"))
+    assert refused.value.reason is Reason.STORAGE
+    database.close()
+
+
+def test_a_database_of_a_newer_release_is_left_alone(path: Path) -> None:
+    database = Database(path)
+    database.write(lambda c: c.execute("INSERT INTO migrations VALUES (99, 'from the future')"))
+    database.close()
+    with pytest.raises(Misuse, match="newer"):
+        Database(path)
+
+
+def test_a_file_that_is_no_database_is_a_storage_refusal(path: Path) -> None:
+    path.write_bytes(b"not a database" * 100)
+    with pytest.raises(Refused) as refused:
+        Database(path)
+    assert refused.value.reason is Reason.STORAGE
+
+
+def test_a_full_disk_refuses_and_leaves_what_was_there(path: Path) -> None:
+    database = Database(path)
+    database.write(lambda c: records.add_join_token(c, "j", uses=3, expires_at=9)).result()
+    pages = database.read(lambda c: c.execute("PRAGMA page_count").fetchone()[0])
+    database.write(lambda c: c.execute(f"PRAGMA max_page_count={pages}")).result()
+    with pytest.raises(Refused) as refused:
+        database.write(
+            lambda c: c.execute("INSERT INTO migrations VALUES (9, ?)", ("x" * 10**6,))
+        ).result()
+    assert refused.value.reason is Reason.STORAGE
+    database.write(lambda c: c.execute("PRAGMA max_page_count=1000000")).result()
+    assert database.write(enrol("j", "a")).result() == "a0"
+    database.close()
