@@ -2,9 +2,18 @@
 
     python -m benchmarks.footprint [--json FILE]
 
-Makes a fresh virtual environment with the core dependencies only, and runs one demonstration device
-from it against an aggregator from this environment: the small CNN on the bundled digits, five
-rounds. Needs the `demo` extra here. Peak memory is the kernel's own figure (`ru_maxrss`).
+Makes a fresh virtual environment with the core dependencies only, installed as the README tells
+owners of small boards (`pip install --no-compile -c rpi_demo/constraints.txt`), and runs one
+demonstration device from it against an aggregator from this environment: the small CNN on the
+bundled digits, five rounds. Needs the `demo` extra here. A megabyte is 2**20 bytes, as `du -m` and
+`free -m` count.
+
+installed_mb    the installed files, without pip and setuptools, which every environment has
+bytecode_mb     what Python adds beside them when it first runs the device program
+distributions   what the installation brought besides edge-sdk itself
+import_s        median of seven: the client and its engine, as a device program imports them
+peak_rss_mb     the device process's `ru_maxrss`, waited for by a small process of its own, because
+                Linux lets a child start with its parent's peak
 """
 
 import argparse
@@ -25,6 +34,15 @@ from rpi_demo import fleet, processes
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 INSTALLERS = {"pip", "setuptools", "wheel"}
+MB = 2**20
+
+WAIT_FOR_PEAK = """
+import os, sys
+child = os.spawnv(os.P_NOWAIT, sys.argv[1], sys.argv[1:])
+_, status, usage = os.wait4(child, 0)
+print(usage.ru_maxrss, file=open(os.environ["PEAK_FILE"], "w"))
+sys.exit(os.waitstatus_to_exitcode(status))
+"""
 ROUNDS = 5
 
 
@@ -36,10 +54,12 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="edge-sdk-footprint-") as scratch:
         python = _fresh_environment(Path(scratch) / "venv")
         figures: dict[str, float | int] = {
-            **_installed(python),
-            "import_s": _import_s(python),
+            "installed_mb": _installed_mb(python),
+            "distributions": _distributions(python),
             "peak_rss_mb": _peak_rss_mb(python, Path(scratch)),
         }
+        figures["bytecode_mb"] = round(_installed_mb(python) - figures["installed_mb"], 1)
+        figures["import_s"] = _import_s(python)
     print(f"client with engine, {platform.machine()}, Python {platform.python_version()}")
     for name, value in figures.items():
         print(f"{name:16} {value:g}")
@@ -50,41 +70,50 @@ def main() -> None:
 def _fresh_environment(folder: Path) -> Path:
     subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
     python = folder / "bin" / "python"
-    quiet = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    subprocess.run([str(python), *quiet, str(REPOSITORY)], check=True)
+    constraints = str(REPOSITORY / "rpi_demo" / "constraints.txt")
+    options = ["--no-compile", "--quiet", "--constraint", constraints]
+    subprocess.run([str(python), "-m", "pip", "install", *options, str(REPOSITORY)], check=True)
     return python
 
 
-def _installed(python: Path) -> dict[str, float | int]:
+def _environment() -> dict[str, str]:
+    """This process's, but Python may write bytecode as it does on a device."""
+    return {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
+
+
+def _site_packages(python: Path) -> Path:
     (site,) = (python.parents[1] / "lib").glob("python*/site-packages")
-    found = [
-        distribution
-        for distribution in importlib.metadata.distributions(path=[str(site)])
-        if distribution.name not in INSTALLERS
-    ]
-    skipped = {
-        entry.name
-        for entry in site.iterdir()
-        if entry.name.split("-")[0] in INSTALLERS | {"pkg_resources"}
-    }
-    size = sum(
+    return site
+
+
+def _distributions(python: Path) -> int:
+    found = importlib.metadata.distributions(path=[str(_site_packages(python))])
+    return len({distribution.name for distribution in found} - INSTALLERS - {"edge-sdk"})
+
+
+def _installed_mb(python: Path) -> float:
+    every_environment = INSTALLERS | {"pkg_resources"}
+    size_bytes = sum(
         path.lstat().st_size
-        for entry in site.iterdir()
-        if entry.name not in skipped
+        for entry in _site_packages(python).iterdir()
+        if entry.name.split("-")[0] not in every_environment
         for path in ([entry] if entry.is_file() else entry.rglob("*"))
         if path.is_file()
     )
-    return {"installed_mb": round(size / 1e6, 1), "distributions": len(found)}
+    return round(size_bytes / MB, 1)
 
 
 def _import_s(python: Path) -> float:
-    """Median of seven: the client and its engine, as a device program imports them."""
     program = (
         "import time; t = time.perf_counter(); import edge_sdk; edge_sdk.Client; "
         "import edge_sdk.engines.onnxruntime; print(time.perf_counter() - t)"
     )
     times = [
-        float(subprocess.run([str(python), "-c", program], check=True, capture_output=True).stdout)
+        float(
+            subprocess.run(
+                [str(python), "-c", program], check=True, capture_output=True, env=_environment()
+            ).stdout
+        )
         for _ in range(7)
     ]
     return round(statistics.median(times), 3)
@@ -112,22 +141,23 @@ def _peak_rss_mb(python: Path, scratch: Path) -> float:
             "--state", str(scratch / "device"), "--name", "footprint",
         ]  # fmt: skip
         with (scratch / "d.log").open("wb") as log:
-            device = subprocess.Popen(
-                command,
+            ended = subprocess.run(
+                [sys.executable, "-S", "-c", WAIT_FOR_PEAK, *command],
+                check=False,
                 stdout=log,
                 stderr=log,
                 cwd=scratch,
-                env={**os.environ, "EDGE_SDK_JOIN_TOKEN": told.join_token},
+                env={
+                    **_environment(),
+                    "EDGE_SDK_JOIN_TOKEN": told.join_token,
+                    "PEAK_FILE": str(scratch / "peak"),
+                },
             )
-            _, status, usage = os.wait4(device.pid, 0)
-        device.returncode = os.waitstatus_to_exitcode(status)
-        if device.returncode != 0:
-            sys.exit(
-                f"the device ended with {device.returncode}: {(scratch / 'd.log').read_text()}"
-            )
+        if ended.returncode != 0:
+            sys.exit(f"the device ended with {ended.returncode}: {(scratch / 'd.log').read_text()}")
     finally:
         processes.stop([server])
-    return round(usage.ru_maxrss * 1024 / 1e6, 1)
+    return round(int((scratch / "peak").read_text()) * 1024 / MB, 1)
 
 
 if __name__ == "__main__":

@@ -30,6 +30,12 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--state", type=Path, help="folder that survives restarts")
     parser.add_argument("--name", default=os.uname().nodename)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument(
+        "--plain-http", action="store_true", help="allow http:// to another machine, unencrypted"
+    )
+    parser.add_argument(
+        "--low-memory", action="store_true", help="trade CPU time for memory (512 MB boards)"
+    )
     return parser.parse_args()
 
 
@@ -48,6 +54,8 @@ def main() -> int:
             state=arguments.state,
             name=arguments.name,
             threads=arguments.threads,
+            plain_http=arguments.plain_http,
+            low_memory=arguments.low_memory,
         )
         asyncio.run(client.run())
     except EdgeError as error:

@@ -22,6 +22,12 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--state", type=Path, help="folder that survives restarts (default: XDG)")
     parser.add_argument("--ca", type=Path, help="certificate authority file for a private server")
     parser.add_argument("--threads", type=int, default=1, help="threads to train with (default 1)")
+    parser.add_argument(
+        "--plain-http", action="store_true", help="allow http:// to another machine, unencrypted"
+    )
+    parser.add_argument(
+        "--low-memory", action="store_true", help="trade CPU time for memory (512 MB boards)"
+    )
     parser.add_argument("--verbose", action="store_true", help="log every step")
 
 
@@ -38,6 +44,8 @@ def _run(arguments: argparse.Namespace) -> int:
         state=arguments.state,
         ca=arguments.ca,
         threads=arguments.threads,
+        plain_http=arguments.plain_http,
+        low_memory=arguments.low_memory,
     )
     with contextlib.suppress(KeyboardInterrupt):
         asyncio.run(client.run())

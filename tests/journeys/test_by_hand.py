@@ -43,19 +43,14 @@ def test_plan_serve_join_and_ctrl_c(tmp_path: Path) -> None:
         operator = Operator(server.url, server.operator_token)
         run = operator.only_run()
         words = ("join", server.url, "--data", DIGITS, "--state", tmp_path / "device")
-        log = (tmp_path / "join.log").open("wb")
-        joins.append(
-            subprocess.Popen(
-                _edge_sdk(*words, "--token", server.join_token), stdout=log, stderr=log
-            )
-        )
+        joins.append(_start(_edge_sdk(*words, "--token", server.join_token), tmp_path))
         _wait(lambda: operator.run(run).model_version >= 1)
         server.interrupt()
         server.start()
         _wait(lambda: operator.run(run).model_version >= 2)
         joins[0].send_signal(signal.SIGINT)
         joins[0].wait(30)
-        joins.append(subprocess.Popen(_edge_sdk(*words), stdout=log, stderr=log))
+        joins.append(_start(_edge_sdk(*words), tmp_path))
         _wait(lambda: operator.run(run).state == "finished")
         assert joins[1].wait(30) == 0, (tmp_path / "join.log").read_text()
         published = [r for r in operator.run(run).rounds if r.state == "published"]
@@ -65,6 +60,11 @@ def test_plan_serve_join_and_ctrl_c(tmp_path: Path) -> None:
         for join in joins:
             join.kill()
         server.kill()
+
+
+def _start(command: list[str], folder: Path) -> "subprocess.Popen[bytes]":
+    with (folder / "join.log").open("ab") as log:
+        return subprocess.Popen(command, stdout=log, stderr=log)
 
 
 def _wait(condition: Callable[[], bool], patience_s: float = 60.0) -> None:
