@@ -166,7 +166,7 @@ def load_settings(flags: dict[str, object], *, config: Path | None = None) -> Se
         return FromFile(**flags)  # type: ignore[arg-type]  # checked by pydantic
     except ValidationError as error:
         lines = [
-            f"{'.'.join(map(str, e['loc'])) or 'settings'}: {e['msg']}"
+            f"{'.'.join(map(str, e['loc'])) or 'settings'}: {e['msg'].removeprefix('Value error, ')}"
             for e in error.errors(include_url=False, include_input=False)
         ]
         raise Misuse("; ".join(lines)) from None
