@@ -10,7 +10,7 @@ import onnx
 from onnx import helper, numpy_helper
 
 from edge_sdk.authoring.graph import OPSET, Array, Attribute, Dimension, Graph, Node, Type
-from edge_sdk.errors import Unsupported
+from edge_sdk.errors import Corrupt, Unsupported
 
 IR_VERSION = 9
 """ONNX file version written; goes with operator set 20."""
@@ -70,6 +70,18 @@ def from_node(proto: onnx.NodeProto) -> Node:
         )
     attributes = {a.name: _from_attribute(node, a) for a in proto.attribute}
     return Node(node.op, node.inputs, node.outputs, attributes, node.name)
+
+
+def to_array(tensor: onnx.TensorProto) -> Array:
+    """A stored tensor's content.
+
+    Raises:
+        Corrupt: its bytes, shape and type do not fit each other.
+    """
+    try:
+        return numpy_helper.to_array(tensor)
+    except (ValueError, TypeError) as error:
+        raise Corrupt(f"stored tensor {tensor.name!r}: {str(error)[:200]}") from error
 
 
 def to_type(proto: onnx.TypeProto, name: str) -> Type:
@@ -134,7 +146,7 @@ def _from_attribute(node: Node, proto: onnx.AttributeProto) -> Attribute:
         )
     value = helper.get_attribute_value(proto)
     if proto.type == kinds.TENSOR:
-        return numpy_helper.to_array(value)
+        return to_array(value)
     if proto.type == kinds.STRING:
         return str(value, "utf-8")
     if proto.type == kinds.STRINGS:

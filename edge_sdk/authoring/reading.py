@@ -4,15 +4,16 @@ Steps: parse, check, inline model functions, bring to `OPSET`, name the batch ax
 Whatever is wrong with the file ends as `Malformed` with one line.
 """
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import onnx
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]  # has no stubs
-from onnx import checker, defs, inliner, numpy_helper, shape_inference, version_converter
+from onnx import checker, defs, inliner, shape_inference, version_converter
 
 from edge_sdk.authoring.graph import OPSET, Array, Attribute, Graph, Node, Type
-from edge_sdk.authoring.onnx_form import from_node, to_type
+from edge_sdk.authoring.onnx_form import from_node, to_array, to_type
 from edge_sdk.errors import Corrupt, Unsupported
 from edge_sdk.plan.conventions import BATCH_AXIS
 
@@ -37,21 +38,44 @@ def read_graph(model: bytes | Path | onnx.ModelProto) -> Graph:
             (`Unsupported`); one line that names the cause.
         OSError: the path cannot be read.
     """
-    proto = _parsed(model)
+    try:
+        return _graph(_typed(_checked(_parsed(model))).graph)
+    except UnicodeDecodeError as error:
+        raise Corrupt("model has a text that is not UTF-8") from error
+
+
+def _checked(proto: onnx.ModelProto) -> onnx.ModelProto:
+    """The model, sound, without functions of its own and in operator set `OPSET`."""
     try:
         checker.check_model(proto)
     except checker.ValidationError as error:
         raise Corrupt(f"not a sound ONNX model: {_line(error)}") from error
     proto = _modern(inliner.inline_local_functions(proto))
+    if not all(isinstance(text, str) for text in _texts(proto.graph)):
+        raise Corrupt("model has a name that is not UTF-8")  # protobuf hands it out as bytes
+    return proto
+
+
+def _texts(graph: onnx.GraphProto) -> Iterator[object]:
+    """Every name in a graph."""
+    yield graph.name
+    for named in (*graph.input, *graph.output, *graph.initializer):
+        yield named.name
+    for node in graph.node:
+        yield from (node.name, node.op_type, node.domain, *node.input, *node.output)
+        yield from (attribute.name for attribute in node.attribute)
+
+
+def _typed(proto: onnx.ModelProto) -> onnx.ModelProto:
+    """The model with the batch axis named and every type inferred anew."""
     _name_batch_axis(proto.graph)
+    del proto.graph.value_info[:]
     try:
-        del proto.graph.value_info[:]
-        proto = shape_inference.infer_shapes(
+        return shape_inference.infer_shapes(
             proto, check_type=True, strict_mode=True, data_prop=True
         )
-    except (shape_inference.InferenceError, RuntimeError) as error:
+    except (shape_inference.InferenceError, RuntimeError, ValueError) as error:
         raise Corrupt(f"types or shapes do not fit: {_line(error)}") from error
-    return _graph(proto.graph)
 
 
 def _parsed(model: bytes | Path | onnx.ModelProto) -> onnx.ModelProto:
@@ -134,7 +158,7 @@ def _name_batch_axis(graph: onnx.GraphProto) -> None:
 def _graph(proto: onnx.GraphProto) -> Graph:
     if proto.sparse_initializer:
         raise Unsupported("sparse weights; store them dense")
-    stored: dict[str, Array] = {t.name: numpy_helper.to_array(t) for t in proto.initializer}
+    stored: dict[str, Array] = {t.name: to_array(t) for t in proto.initializer}
     nodes = [from_node(node) for node in proto.node]
     constants = {n.outputs[0]: _constant(n) for n in nodes if n.op == "Constant"}
     parameters = {n: a for n, a in stored.items() if a.dtype == "float32" and a.ndim >= 1}

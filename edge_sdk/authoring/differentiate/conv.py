@@ -1,5 +1,7 @@
 """Rules for convolutions over one, two or three spatial axes."""
 
+import itertools
+import math
 from collections.abc import Sequence
 
 from edge_sdk.authoring.builder import Value
@@ -7,6 +9,12 @@ from edge_sdk.authoring.differentiate.call import Call, Rule
 from edge_sdk.authoring.differentiate.window import Window, spread, window_of
 
 Cotangents = Sequence[Value | None]
+
+MOST_COLUMN_ELEMENTS = 1 << 16
+"""Per example; columns of more elements than this would cost memory for little time."""
+
+MOST_TAPS = 9
+"""Each tap costs a node; beyond these the Conv is as fast."""
 
 
 def conv(call: Call) -> Cotangents:
@@ -31,6 +39,51 @@ def _input_gradient(dy: Value, w: Value, window: Window, groups: int) -> Value:
 
 
 def _weight_gradient(call: Call, window: Window, groups: int) -> Value:
+    """One matrix product where the columns stay small, else a Conv.
+
+    Measured for nine layers, batch 32, one thread: the product takes 0.65 to 0.95 of the Conv's
+    time with 3x3 kernels and about as long with 5x5, but holds a copy of the input per tap.
+    """
+    positions, columns = math.prod(window.kernel), call.fixed(call.x(0), 1) * math.prod(window.out)
+    small = positions <= MOST_TAPS and positions * columns <= MOST_COLUMN_ELEMENTS
+    if groups == 1 and (positions == 1 or small):
+        return _weight_gradient_by_product(call, window)
+    return _weight_gradient_by_conv(call, window, groups)
+
+
+def _weight_gradient_by_product(call: Call, window: Window) -> Value:
+    """Each tap of the kernel sees the input shifted; all shifts stacked make one product."""
+    x, dy, builder = call.x(0), call.dy, call.builder
+    space = range(2, x.rank)
+    padded = _padded(x.transpose(1, 0, *space), window)
+    axes = builder.ints(list(space))
+    shifts: list[Value] = []
+    for tap in itertools.product(*map(range, window.kernel)):
+        start = [t * d for t, d in zip(tap, window.dilations, strict=True)]
+        end = [
+            b + (o - 1) * s + 1 for b, o, s in zip(start, window.out, window.strides, strict=True)
+        ]
+        ends = (builder.ints(start), builder.ints(end), axes, builder.ints(window.strides))
+        shifts.append(builder.op("Slice", padded, *ends))
+    stacked = builder.op("Concat", *shifts, axis=0) if len(shifts) > 1 else shifts[0]
+    channels, filters = call.fixed(x, 1), call.fixed(dy, 1)
+    columns = stacked.reshape(len(shifts) * channels, -1)
+    rows = dy.transpose(1, 0, *space).reshape(filters, -1)
+    product = builder.op("Gemm", rows, columns, transB=1)
+    taps_first = product.reshape(filters, *window.kernel, channels)
+    return taps_first.transpose(0, taps_first.rank - 1, *range(1, taps_first.rank - 1))
+
+
+def _padded(value: Value, window: Window) -> Value:
+    """Zeros around the spatial axes, as far as the windows reach."""
+    behind = tuple(max(0, -over) for over in window.left_over)
+    if not any(window.before + behind):
+        return value
+    pads = (0, 0, *window.before, 0, 0, *behind)
+    return value.builder.op("Pad", value, value.builder.ints(pads))
+
+
+def _weight_gradient_by_conv(call: Call, window: Window, groups: int) -> Value:
     """Slide the cotangent over the input: a Conv with batch and channels exchanged.
 
     Strides and dilations exchange roles. With groups, the group axis joins the batch axis, which

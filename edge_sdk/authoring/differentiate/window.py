@@ -63,6 +63,9 @@ def window_of(call: Call, x: Value, y: Value, kernel: tuple[int, ...]) -> Window
     dilations = call.integers("dilations") or (1,) * axes
     pads = call.integers("pads") or (0,) * (2 * axes)
     mode = call.text("auto_pad", "NOTSET")
+    counts = {len(kernel), len(strides), len(dilations), len(pads) // 2}
+    if counts != {axes} or len(pads) % 2 or min(*kernel, *strides, *dilations, 1) < 1:
+        raise call.unsupported("its window attributes do not fit its input")
     plain = Window(size, out, kernel, strides, dilations, (0,) * axes, (0,) * axes)
     if mode == "NOTSET":
         return dataclasses.replace(plain, before=pads[:axes], after=pads[axes:])

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 from onnx import TensorProto, numpy_helper, parser
 
@@ -34,6 +36,9 @@ def normal(*shape: int) -> Array:
 LINEAR = model(
     "linear (float[N,3] x) => (float[N,2] y) { y = Gemm(x, w, b) }", w=normal(3, 2), b=normal(2)
 )
+
+
+TINY = zoo.cnn((1, 8, 8), 3, channels=(2, 3), width=4)
 
 
 def step_feeds(plan: Plan, batch: int, *, lr: float = 0.1, seed: int = 0) -> dict[str, Array]:
@@ -485,3 +490,18 @@ def test_helper_text_models_are_sound() -> None:
     """The builder of this file's models must not hide behind the checks under test."""
     onnx.checker.check_model(LINEAR, full_check=True)
     assert [node.op_type for node in LINEAR.graph.node] == ["Gemm"]
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, len(TINY) - 1), st.integers(0, 255)), max_size=3))
+def test_a_damaged_model_gives_a_plan_or_malformed(changes: list[tuple[int, int]]) -> None:
+    data = bytearray(TINY)
+    for at, byte in changes:
+        data[at] = byte
+    refusal = ""
+    try:
+        plan = build_plan(bytes(data), loss="cross-entropy", name="tiny")
+    except Malformed as error:
+        refusal = str(error)
+    assert "\n" not in refusal
+    assert refusal or plan.layout().size > 0

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from edge_sdk.authoring.differentiate import conv
 from edge_sdk.authoring.graph import Attribute, Node
 from edge_sdk.authoring.rule_check import RuleCase
 from edge_sdk.errors import Unsupported
@@ -54,6 +55,14 @@ CONVS: dict[str, RuleCase] = {
 
 @pytest.mark.parametrize("name", CONVS)
 def test_conv(name: str, assert_rule: AssertRule) -> None:
+    assert_rule(CONVS[name])
+
+
+@pytest.mark.parametrize("name", CONVS)
+def test_conv_whose_columns_would_be_large(
+    name: str, assert_rule: AssertRule, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(conv, "MOST_COLUMN_ELEMENTS", 0)
     assert_rule(CONVS[name])
 
 
