@@ -165,8 +165,6 @@ def load_settings(flags: dict[str, object], *, config: Path | None = None) -> Se
     try:
         return FromFile(**flags)  # type: ignore[arg-type]  # checked by pydantic
     except ValidationError as error:
-        lines = [
-            f"{'.'.join(map(str, e['loc'])) or 'settings'}: {e['msg'].removeprefix('Value error, ')}"
-            for e in error.errors(include_url=False, include_input=False)
-        ]
-        raise Misuse("; ".join(lines)) from None
+        problems = error.errors(include_url=False, include_input=False)
+        lines = [f"{'.'.join(map(str, e['loc'])) or 'settings'}: {e['msg']}" for e in problems]
+        raise Misuse("; ".join(lines).replace("Value error, ", "")) from None
