@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_sdk.codecs.eden import to_whole_numbers
-from edge_sdk.codecs.ladder import ESTIMATES, EXACT, NORMAL, QUANTIZERS, SIZES
+from edge_sdk.codecs.ladder import ESTIMATES, EXACT, NORMAL, QUANTIZERS, SIZES, Reals
 from edge_sdk.codecs.rotation import Rows, rotate, rotate_back, rounds_of
 from edge_sdk.codecs.signs import stream_key
 from edge_sdk.codecs.symbols import MOST_MAGNITUDE, Coefficients
@@ -53,20 +53,12 @@ def quantize_blocks(
         turn: the chunk's rotation.
         first: how many sent blocks of the chunk come before these.
     """
-    exponents = to_whole_numbers(rows)[:, 0]
-    turned = rotate(rows, turn.keys, first=first * turn.block)
     normal = levels <= NORMAL
     cell, threshold = QUANTIZERS[np.where(normal, levels, 1)].T
     # A block raised to the first exact level is smaller than that level and is scaled up to it.
     unit = np.where(normal, rms * cell, np.minimum(step, rms / SIZES[EXACT]))
     offset = np.where(normal, 1 - threshold / cell, 0.5)
-    size = np.abs(turned)
-    size *= np.ldexp(1 / unit, exponents).astype(np.float32)[:, np.newaxis]
-    size += offset.astype(np.float32)[:, np.newaxis]
-    np.minimum(size, np.float32(MOST_MAGNITUDE), out=size)
-    coefficients = size.astype(np.int32)
-    np.negative(coefficients, out=coefficients, where=turned < 0)
-    return coefficients.reshape(-1)
+    return quantize_rows(rows, unit, offset, turn.keys, first=first * turn.block)
 
 
 def rebuild_blocks(
@@ -77,12 +69,48 @@ def rebuild_blocks(
     Raises:
         Corrupt: a value might not be a float32.
     """
-    rows: Rows = coefficients.reshape(-1, turn.block).astype(np.float32)
+    rows = coefficients.reshape(-1, turn.block)
+    scales = ESTIMATES[turn.block][levels] * step
+    return rebuild_rows(rows, scales, turn.keys, first=first * turn.block)
+
+
+def quantize_rows(
+    rows: Rows, unit: Reals, offset: Reals, keys: tuple[int, ...], *, first: int
+) -> Coefficients:
+    """Rotate, then floor(|y| / unit + offset) with the sign of y, flat.
+
+    Args:
+        rows: overwritten.
+        unit: of each row, above 0.
+        offset: of each row, 0 to 1.
+        keys: sign stream of each rotation round.
+        first: number of the rows' first element in the sign streams.
+    """
     exponents = to_whole_numbers(rows)[:, 0]
-    rows = rotate_back(rows, turn.keys, first=first * turn.block)
-    scales = np.ldexp(ESTIMATES[turn.block][levels] * step, exponents)
-    if scales.max(initial=0) * 2.0**21 > _MOST_VALUE:  # norms are below 2**21
+    turned = rotate(rows, keys, first=first)
+    size = np.abs(turned)
+    size *= np.ldexp(1 / unit, exponents).astype(np.float32)[:, np.newaxis]
+    size += offset.astype(np.float32)[:, np.newaxis]
+    np.minimum(size, np.float32(MOST_MAGNITUDE), out=size)
+    coefficients = size.astype(np.int32)
+    np.negative(coefficients, out=coefficients, where=turned < 0)
+    return coefficients.reshape(-1)
+
+
+def rebuild_rows(
+    coefficients: Coefficients, scales: Reals, keys: tuple[int, ...], *, first: int
+) -> Rows:
+    """Rotate rows of coefficients back and multiply each with its scale.
+
+    Raises:
+        Corrupt: a value might not be a float32.
+    """
+    rows: Rows = coefficients.astype(np.float32)
+    exponents = to_whole_numbers(rows)[:, 0]
+    rows = rotate_back(rows, keys, first=first)
+    factors = np.ldexp(scales, exponents)
+    if factors.max(initial=0) * 2.0**21 > _MOST_VALUE:  # norms are below 2**21
         raise Corrupt("a value is too large for float32")
-    rows *= scales.astype(np.float32)[:, np.newaxis]
+    rows *= factors.astype(np.float32)[:, np.newaxis]
     rows += np.float32(0)  # -0.0 becomes 0.0: the sign of a zero sum depends on the BLAS
     return rows

@@ -93,11 +93,11 @@ def write_levels(writer: BitWriter, levels: Levels, lowest: int) -> None:
     above = levels[sent].astype(np.int64) - lowest
     trials = [
         _level_trial(mode, numbers)
-        for mode, numbers in enumerate(2 * [above, _fold(np.diff(above, prepend=0))])
+        for mode, numbers in enumerate(2 * [above, fold(np.diff(above, prepend=0))])
     ]
     trials += [
         _level_trial(mode, numbers)
-        for mode, numbers in ((4, above), (5, _fold(np.diff(above, prepend=0))))
+        for mode, numbers in ((4, above), (5, fold(np.diff(above, prepend=0))))
         if len(above) >= _HUFFMAN_PAYS
     ]
     writer.append(min(trials, key=lambda trial: trial.size))
@@ -123,7 +123,7 @@ def read_levels(reader: BitReader, count: int, lowest: int) -> Levels:
     else:
         raise Corrupt(f"level mode {mode}")
     if mode % 2:
-        numbers = np.cumsum(_unfold(numbers))
+        numbers = np.cumsum(unfold(numbers))
     numbers += lowest
     if int(numbers.min()) < lowest or int(numbers.max()) > MOST_LEVEL:
         raise Corrupt("a block's level is outside the format")
@@ -192,11 +192,11 @@ def read_groups(reader: BitReader, levels: Levels, block: int) -> NDArray[np.int
     return coefficients
 
 
-def _fold(steps: NDArray[np.int64]) -> NDArray[np.int64]:
+def fold(steps: NDArray[np.int64]) -> NDArray[np.int64]:
     """0, -1, 1, -2, 2 and so on to 0, 1, 2, 3, 4 and so on."""
     return np.where(steps < 0, -2 * steps - 1, 2 * steps)
 
 
-def _unfold(numbers: NDArray[np.int64]) -> NDArray[np.int64]:
+def unfold(numbers: NDArray[np.int64]) -> NDArray[np.int64]:
     """Undo `_fold`."""
     return (numbers >> 1) ^ -(numbers & 1)

@@ -89,11 +89,11 @@ def block_energies(vector: Vector) -> dict[int, Reals]:
     for start in range(0, len(vector), _SLAB):
         squares = vector[start : start + _SLAB].astype(np.float64)
         np.square(squares, out=squares)
-        sums = _sum_groups(squares, BLOCK_SIZES[0])
+        sums = sum_groups(squares, BLOCK_SIZES[0])
         small[start // BLOCK_SIZES[0] :][: len(sums)] = sums
     energies = {BLOCK_SIZES[0]: small}
     for finer, size in itertools.pairwise(BLOCK_SIZES):
-        energies[size] = _sum_groups(energies[finer], size // finer)
+        energies[size] = sum_groups(energies[finer], size // finer)
     return energies
 
 
@@ -210,7 +210,7 @@ def _log2(values: Whole) -> Whole:
     return (exponent.astype(np.int64) - 1) * len(_ROOTS) + places
 
 
-def _sum_groups(values: Reals, size: int) -> Reals:
+def sum_groups(values: Reals, size: int) -> Reals:
     """Sums of each `size` (a power of two) neighbours, halves added in a fixed order."""
     padded = np.zeros(-(-len(values) // size) * size)
     padded[: len(values)] = values
