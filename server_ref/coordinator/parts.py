@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
+from edge_sdk.errors import Refused
 from edge_sdk.plan import Plan
 from edge_sdk.values import Evaluation, Vector
 from server_ref.coordinator.identity import new_token
@@ -64,6 +65,6 @@ class RunParts:
         counts = self.traffic.drain()
         try:
             await self.write(lambda c: records.add_traffic(c, self.run.run, counts))
-        except BaseException:
+        except Refused:
             self.traffic.put_back(counts)
             raise
