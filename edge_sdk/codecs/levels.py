@@ -24,6 +24,9 @@ MAX_LEVEL = 1 << 20
 MAX_PLANES = 15
 """Most planes after the first."""
 
+MAX_SHIFT = 15
+"""Most bits of a number that are written as they are."""
+
 _FEW = 64
 """With fewer survivors another plane costs more than it saves."""
 _USEFUL_PLANES = 6
@@ -64,6 +67,45 @@ def read_levels(cursor: Cursor, *, span: int) -> tuple[Whole, Whole]:
     levels[survivors] += read_numbers(cursor, len(survivors), below=MAX_LEVEL - planes)
     np.negative(levels, where=cursor.bits(len(levels)).astype(np.bool_), out=levels)
     return positions, levels
+
+
+def write_small(numbers: Whole) -> bytes:
+    """Whole numbers, most of them small; the count goes elsewhere and is at least 1.
+
+    The lowest bits, where they are as good as random, are written as they are, the rest by planes.
+    """
+    shift = min(max((int(numbers.sum()) // len(numbers)).bit_length() - 2, 0), MAX_SHIFT)
+    rest = numbers >> shift
+    planes: list[bytes] = []
+    while len(rest) >= _FEW and len(planes) < _USEFUL_PLANES and rest.any():
+        more = np.flatnonzero(rest)
+        planes.append(_write_subset(more, len(rest)))
+        rest = rest[more] - 1
+    low = [(numbers >> plane & 1).astype(np.uint8) for plane in range(shift)]
+    parts = [bytes([shift, len(planes)]), *planes, write_numbers(rest)]
+    return b"".join([*parts, pack_bits(np.concatenate(low))] if low else parts)
+
+
+def read_small(cursor: Cursor, count: int) -> Whole:
+    """`count` whole numbers, at least one, each below `MAX_LEVEL`.
+
+    Raises:
+        Malformed: the bytes end early or break the format.
+    """
+    shift, planes = cursor.unsigned(1), cursor.unsigned(1)
+    if shift > MAX_SHIFT or planes > MAX_PLANES:
+        raise Corrupt(f"shift {shift}, {planes} planes")
+    numbers = np.zeros(count, np.int64)
+    survivors = np.arange(count)
+    for _ in range(planes):
+        survivors = survivors[_read_subset(cursor, len(survivors))]
+        numbers[survivors] += 1
+    numbers[survivors] += read_numbers(cursor, len(survivors), below=(MAX_LEVEL >> shift) - planes)
+    numbers <<= shift
+    low = cursor.bits(shift * count).reshape(shift, count)
+    for plane in range(shift):
+        numbers |= low[plane].astype(np.int64) << plane
+    return numbers
 
 
 def _write_subset(members: Whole, size: int) -> bytes:

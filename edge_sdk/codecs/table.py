@@ -5,8 +5,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from edge_sdk.codecs import deadzone, eden, fedzip, qsgd, raw, sign, topk
+from edge_sdk.codecs import deadzone, dithered, eden, fedzip, qsgd, raw, sign, topk
 from edge_sdk.codecs.deadzone import DeadZone
+from edge_sdk.codecs.dithered import Dithered
 from edge_sdk.codecs.eden import Eden
 from edge_sdk.codecs.fedzip import FedZip
 from edge_sdk.codecs.fedzip_streams import Encoding
@@ -109,6 +110,14 @@ def _fedzip_from(parameter: int) -> FedZip:
     return FedZip(encoding=Encoding(parameter))
 
 
+def _dithered(words: Words) -> Dithered:
+    return Dithered(_real(words, "rate", "rotation"), rotation=int(words.get("rotation", "0")))
+
+
+def _dithered_from(parameter: int) -> Dithered:
+    return Dithered(rate=1.0, **_only_zero(parameter))
+
+
 def _deadzone_from(parameter: int) -> DeadZone:
     return DeadZone(rate=1.0, **_only_zero(parameter))
 
@@ -176,6 +185,13 @@ TABLE = (
         from_words=lambda words: DeadZone(_real(words, "rate")),
         from_parameter=_deadzone_from,
         specs=tuple(DeadZone(rate).spec for rate in (0.1, 1.0)),
+    ),
+    Row(
+        "dithered",
+        dithered.WIRE_ID,
+        from_words=_dithered,
+        from_parameter=_dithered_from,
+        specs=(Dithered(2.0).spec,),
     ),
     Row(
         "qsgd",

@@ -3,9 +3,10 @@
 Shares nothing with `edge_sdk` and assumes good payloads: it checks no limits.
 """
 
+import math
 import struct
 
-from tests.edge_sdk.codecs.plain_decoder import hash32, key
+from tests.edge_sdk.codecs.plain_decoder import block_sizes, hash32, is_negative, key, turn
 
 
 def single(x: float) -> float:
@@ -200,6 +201,66 @@ def qsgd(data: Bytes, n: int, steps: int, _: int, __: int) -> list[float]:
     for i, level in levels(data, n).items():
         values[i] = single(norms[i // bucket] * level / steps)
     return values
+
+
+def small(data: Bytes, count: int) -> list[int]:
+    shift, planes = data.u8(), data.u8()
+    high = [0] * count
+    survivors = list(range(count))
+    for _ in range(planes):
+        survivors = [survivors[i] for i in subset(data, len(survivors))]
+        for i in survivors:
+            high[i] += 1
+    for i, more in zip(survivors, numbers(data, len(survivors)), strict=True):
+        high[i] += more
+    string = data.bits(shift * count)
+    return [
+        (high[i] << shift) + sum(string[plane * count + i] << plane for plane in range(shift))
+        for i in range(count)
+    ]
+
+
+def turned_back(block: list[float], first: int, rotation: int) -> list[float]:
+    if not any(block):
+        return block
+    top = math.frexp(max(abs(x) for x in block))[1]
+    energy = sum(round(math.ldexp(x, 6 - top)) ** 2 for x in block)
+    exponent = top - 6 - (39 - energy.bit_length()) // 2
+    whole = [round(math.ldexp(x, -exponent)) for x in block]
+    for r in (1, 0):
+        stream = key(0x54495244, rotation, r)
+        whole = [-x if is_negative(first + i, stream) else x for i, x in enumerate(turn(whole))]
+    return [single(math.ldexp(g, exponent)) for g in whole]
+
+
+def decode_dithered(
+    payload: bytes, *, dimension: int, index: int, count: int, seed: int
+) -> list[float]:
+    """The values of the coordinates of one chunk of codec 22."""
+    data = Bytes(payload)
+    largest, rotation = data.u32(), data.u32()
+    step = data.unpack("f")[0]
+    sizes = block_sizes(dimension, largest)
+    begin, end = index * len(sizes) // count, (index + 1) * len(sizes) // count
+    first, mine = sum(sizes[:begin]), sizes[begin:end]
+    values = [0.0] * sum(mine)
+    if step:
+        kinds = small(data, len(mine))
+        of = [kind for kind, size in zip(kinds, mine, strict=True) for _ in range(size)]
+        stream = key(0x48545244, seed % 2**32, seed // 2**32)
+        words = [hash32(((first + i) * 0x9E3779B9 + stream) % 2**32) for i in range(len(values))]
+        phases = [min(3, abs(word - 2**31) // 2**29) for word in words]
+        for wanted in sorted({(k, p) for k, p in zip(of, phases, strict=True) if k}):
+            where = [i for i in range(len(values)) if (of[i], phases[i]) == wanted]
+            for i, m in zip(where, small(data, len(where)), strict=True):
+                level = (m + 1) // 2 if m % 2 else -m // 2
+                level = level if words[i] >= 2**31 else -level
+                values[i] = single((level - (words[i] / 2**32 - 0.5)) * step)
+    assert data.at == len(payload), "bytes left over"
+    out: list[float] = []
+    for size in mine:
+        out += turned_back(values[len(out) : len(out) + size], first + len(out), rotation)
+    return out[: dimension - first]
 
 
 DECODERS = {16: topk, 17: randomk, 18: sign, 19: fedzip, 20: deadzone, 21: qsgd}
