@@ -180,7 +180,7 @@ def _measured(
     files: dict[Engine, Path], case: str, threads: int, *, quick: bool
 ) -> dict[Engine, Runner]:
     """Steps of each engine, in turns."""
-    turns, turn_ms = (5, 120.0) if quick else (12, 400.0)
+    turns, turn_ms = (3, 80.0) if quick else (12, 400.0)
     runners = {engine: Runner(engine, file, case, threads) for engine, file in files.items()}
     try:
         counts: dict[Engine, int] = {}

@@ -40,7 +40,7 @@ def ds_cnn(
     x = net.relu(net.batch_norm(x, "stem.bn"))
     for number in range(blocks):
         x = _separable(net, x, f"blocks.{number}", width)
-    return net.finish(net.linear(net.global_average(x), "fc", classes, gain=3.0))
+    return net.finish(net.linear(net.global_pool(x), "fc", classes, gain=3.0))
 
 
 def _separable(net: Net, x: Value, name: str, width: int) -> Value:

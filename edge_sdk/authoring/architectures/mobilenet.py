@@ -45,7 +45,7 @@ def mobilenet_v2_small(
             net, x, f"blocks.{number}", expansion, _rounded(channels * width), stride=stride
         )
     x = _relu6(net, _conv_bn(net, x, "head", _rounded(_HEAD * width), 1))
-    return net.finish(net.linear(net.global_average(x), "fc", classes, gain=3.0))
+    return net.finish(net.linear(net.global_pool(x), "fc", classes, gain=3.0))
 
 
 def _inverted(

@@ -9,6 +9,7 @@ added: the bits come straight from PCG64, so equal arguments give equal bytes on
 import dataclasses
 import math
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 import onnx
@@ -184,9 +185,11 @@ class Net:
         window = [size] * axes
         return self.op("MaxPool", [x], (x.shape[0], *space), kernel_shape=window, strides=window)
 
-    def global_average(self, x: Value) -> Value:
-        """Mean over all axes after the channels: a vector."""
-        pooled = self.op("GlobalAveragePool", [x], (x.shape[0], *[1] * (len(x.shape) - 1)))
+    def global_pool(
+        self, x: Value, kind: Literal["GlobalAveragePool", "GlobalMaxPool"] = "GlobalAveragePool"
+    ) -> Value:
+        """Mean or maximum over all axes after the channels: a vector."""
+        pooled = self.op(kind, [x], (x.shape[0], *[1] * (len(x.shape) - 1)))
         return self.flatten(pooled)
 
     def flatten(self, x: Value) -> Value:

@@ -74,7 +74,7 @@ def resnet(
         for number in range(count):
             stride = 2 if stack > 0 and number == 0 else 1
             x = _block(net, x, f"layer{stack + 1}.{number}", width << stack, stride)
-    return net.finish(net.linear(net.global_average(x), "fc", classes, gain=3.0))
+    return net.finish(net.linear(net.global_pool(x), "fc", classes, gain=3.0))
 
 
 def _block(net: Net, x: Value, name: str, channels: int, stride: int) -> Value:

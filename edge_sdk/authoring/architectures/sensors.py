@@ -1,6 +1,7 @@
 """A one-dimensional convolutional network for windows of sensor readings."""
 
 from collections.abc import Sequence
+from typing import Literal
 
 import onnx
 
@@ -15,8 +16,10 @@ def cnn1d(
     mean: float = 0.0,
     scale: float = 1.0,
     width: int = 32,
+    norm: Literal["none", "batch"] = "none",
+    pooling: Literal["mean", "max"] = "mean",
 ) -> onnx.ModelProto:
-    """Three convolutions along time with pooling between, mean over time, one linear layer.
+    """Three convolutions along time with pooling between, pooling over all time, one linear layer.
 
     24,422 parameters for (6, 128) and 6 classes.
 
@@ -27,6 +30,8 @@ def cnn1d(
         mean: subtracted from the input first.
         scale: then multiplied onto it.
         width: channels of the first convolution; twice as many in the others.
+        norm: `batch` normalises the input (channels of different units) and each convolution.
+        pooling: over all time at the end.
 
     Raises:
         Misuse: the shape is of another rank or too short.
@@ -34,7 +39,15 @@ def cnn1d(
     check_rank("cnn1d", input_shape, classes, "channels, samples")
     net = Net("cnn1d", input_shape, seed=seed)
     x = net.scaled(mean, scale)
-    x = net.max_pool(net.relu(net.conv(x, "conv1", width, 7, padding=3)))
-    x = net.max_pool(net.relu(net.conv(x, "conv2", 2 * width, 5, padding=2)))
-    x = net.relu(net.conv(x, "conv3", 2 * width, 3, padding=1))
-    return net.finish(net.linear(net.global_average(x), "fc", classes, gain=3.0))
+    if norm == "batch":
+        x = net.batch_norm(x, "bn0")
+    for number, (channels, kernel) in enumerate(((width, 7), (2 * width, 5), (2 * width, 3)), 1):
+        if number > 1:
+            x = net.max_pool(x)
+        name, padding = f"conv{number}", kernel // 2
+        x = net.conv(x, name, channels, kernel, padding=padding, bias=norm == "none")
+        if norm == "batch":
+            x = net.batch_norm(x, f"bn{number}")
+        x = net.relu(x)
+    x = net.global_pool(x, "GlobalAveragePool" if pooling == "mean" else "GlobalMaxPool")
+    return net.finish(net.linear(x, "fc", classes, gain=3.0))

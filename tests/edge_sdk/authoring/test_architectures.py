@@ -135,6 +135,16 @@ def test_unet_variants_give_one_logit_per_pixel_and_class(rise: str, norm: str) 
     assert np.isfinite(logits).all()
 
 
+@pytest.mark.parametrize("pooling", ["mean", "max"])
+def test_cnn1d_with_batch_norm_runs_from_raw_units(pooling: str) -> None:
+    model = architectures.cnn1d((6, 32), 4, norm="batch", pooling=pooling)  # type: ignore[arg-type] # parametrised
+    onnx.checker.check_model(model, full_check=True)
+    assert {"bn0.running_mean", "bn3.running_var"} <= {t.name for t in model.graph.initializer}
+    logits = run(model, np.ones((2, 6, 32), np.float32))
+    assert logits.shape == (2, 4)
+    assert np.isfinite(logits).all()
+
+
 @pytest.mark.parametrize(
     ("name", "input_shape"),
     [
