@@ -54,7 +54,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--model", choices=["mlp", "cnn"], default="cnn")
     parser.add_argument("--bits", type=int, default=2, help="per parameter up: 1 to 8, 16 or 32")
     parser.add_argument("--devices", type=int, default=10)
-    parser.add_argument("--rounds", type=int, default=20)
+    parser.add_argument("--rounds", type=int, default=25)
     parser.add_argument("--epochs", type=int, default=3, help="local passes per round")
     parser.add_argument("--batch-size", type=int, default=16)
     parser.add_argument("--learning-rate", type=float, default=0.02)
@@ -188,6 +188,7 @@ def _server_arguments(
         "--state": scratch / "server",
         "--port": 0,
         "--rounds": arguments.rounds,
+        "--run-seed": arguments.seed,
         "--cohort": arguments.devices,
         "--codec": codec,
         "--epochs": arguments.epochs,

@@ -17,7 +17,7 @@ def follow(
     """Show the run until it is finished; `check_alive` raises when the fleet is dead."""
     with Progress(
         TextColumn("{task.description}"),
-        BarColumn(bar_width=24),
+        BarColumn(bar_width=12),
         MofNCompleteColumn(),
         TextColumn("{task.fields[figures]}"),
         console=console,
@@ -42,17 +42,16 @@ def _show(progress: Progress, bars: dict[int, TaskID], one: RoundSummary, wanted
     total = max(one.admitted, 1)
     if one.round not in bars:
         bars[one.round] = progress.add_task(
-            f"round {one.round:>3}/{wanted}", total=total, figures=""
+            f"round {one.round:>2}/{wanted}", total=total, figures=""
         )
-    accuracy = "accuracy   …   " if one.accuracy is None else f"accuracy {one.accuracy:.4f}"
+    accuracy = "accuracy …     " if one.accuracy is None else f"accuracy {one.accuracy:.4f}"
     progress.update(
         bars[one.round],
         total=total,
         completed=one.committed + one.partial,
-        figures=f"{accuracy}  up {_size(one.bytes_up)}  down {_size(one.bytes_down)}"
-        f"  {one.seconds:5.1f} s",
+        figures=f"{accuracy} ↑{_size(one.bytes_up)} ↓{_size(one.bytes_down)} {one.seconds:5.1f} s",
     )
 
 
 def _size(count: int) -> str:
-    return f"{count / 1e3:8.1f} kB" if count < 1e6 else f"{count / 1e6:8.2f} MB"
+    return f"{count / 1e3:6.1f} kB" if count < 1e6 else f"{count / 1e6:6.2f} MB"
