@@ -31,7 +31,7 @@ from edge_sdk.codecs.blockpayload import (
 )
 from edge_sdk.codecs.fitting import FRAME_HEADER_BYTES, MAX_SPAN
 from edge_sdk.codecs.intake import MAX_CHUNKS, MAX_MAGNITUDE, require_place, require_vector
-from edge_sdk.codecs.ladder import BLOCK_SIZES, PER_OCTAVE, Reals, power_of_two
+from edge_sdk.codecs.ladder import BLOCK_SIZES, Reals
 from edge_sdk.codecs.waterfill import (
     Plan,
     Spread,
@@ -57,7 +57,8 @@ _PRIOR_BITS = 1 << 14
 _CHUNK_BYTES = 8
 """What a payload costs besides levels and coefficients."""
 _LEAST_BYTES = 4
-_CODING, _PILOTING = 0, 1
+CODING, PILOTING = 0, 1
+"""What random numbers are for; the pilot must not share them with the update."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -133,19 +134,29 @@ class Blockwise:
         blocks = -(-where.size // head.block)
         if blocks * head.block > MAX_SPAN:
             raise TooLarge(f"chunk of {blocks * head.block} coordinates, limit {MAX_SPAN}")
-        levels = read_levels(reader, blocks, head.lowest)
-        order = sent_order(levels)
-        coefficients = read_groups(reader, levels[order], head.block)
+        values = read_blocks(reader, head, blocks, place)
         reader.end()
-        turn = Turn.of(head.block, seed=place.seed, index=place.index)
-        values = np.zeros(blocks * head.block, np.float32)
-        rows = values.reshape(blocks, head.block)
-        each = max(_SLAB // head.block, 1)
-        for first in range(0, len(order), each):
-            members = order[first : first + each]
-            part = coefficients[first * head.block : (first + len(members)) * head.block]
-            rows[members] = rebuild_blocks(part, levels[members], head.step, turn, first=first)
         return Piece(where=where, values=values[: where.size])
+
+
+def read_blocks(reader: BitReader, head: Head, blocks: int, place: Place) -> Vector:
+    """Levels and coefficients of `blocks` blocks, as values with padding.
+
+    Raises:
+        Malformed: the bits end early or break the format.
+    """
+    levels = read_levels(reader, blocks, head.lowest)
+    order = sent_order(levels)
+    coefficients = read_groups(reader, levels[order], head.block)
+    turn = Turn.of(head.block, seed=place.seed, index=place.index)
+    values = np.zeros(blocks * head.block, np.float32)
+    rows = values.reshape(blocks, head.block)
+    each = max(_SLAB // head.block, 1)
+    for first in range(0, len(order), each):
+        members = order[first : first + each]
+        part = coefficients[first * head.block : (first + len(members)) * head.block]
+        rows[members] = rebuild_blocks(part, levels[members], head.step, turn, first=first)
+    return values
 
 
 def coordinates_of(place: Place, block: int) -> Coordinates:
@@ -193,22 +204,34 @@ class Budget:
         return {n: spread_of(sums / n) for n, sums in energies.items()}
 
     def draft(self, vector: Vector, energies: dict[int, Reals], largest: int, seed: int) -> "Draft":
-        """Plan, try a part of the update with other random numbers, and correct the plan."""
+        """The update's best plan, corrected by a pilot and carried out up to the coding."""
         count = self.chunks(len(vector))
         bits = self.bits(count)
-        spreads = self.spreads(energies)
-        plan = best_plan(spreads, bits, largest=largest)
+        plan = best_plan(self.spreads(energies), bits, largest=largest)
         sums = energies[plan.block]
-        pilot = Draft.of(plan, vector, sums, seed=seed, purpose=_PILOTING)
-        every = max(1, int(bits) // _PILOT_BITS)
-        tried = 8 * len(pilot.payload(0, every)) - 8 * _CHUNK_BYTES
-        part = slice(None, None, every)
-        sizes = pilot.rms[part] / pilot.head.step
-        expected = drawn_bits(sizes, pilot.levels[part], plan.block, plan.lowest)
-        ratio = (max(tried, 0) + _PRIOR_BITS) / (expected + _PRIOR_BITS)
-        spread = spreads[plan.block]
-        plan = plan_for(spread, plan.block, plan.lowest, bits / ratio, near=plan.step)
-        return Draft.of(plan, vector, sums, seed=seed, purpose=_CODING, chunks=count)
+        plan = corrected(plan, vector, sums, bits, seed)
+        return Draft.of(plan, vector, sums, seed=seed, purpose=CODING, chunks=count)
+
+
+def corrected(plan: Plan, vector: Vector, sums: Reals, bits: float, seed: int) -> Plan:
+    """Try a part of the update with other random numbers, and plan again by what came out.
+
+    Args:
+        plan: for this vector and these bits.
+        vector: the update.
+        sums: energies of the plan's blocks.
+        bits: what levels and coefficients may take.
+        seed: the update's.
+    """
+    pilot = Draft.of(plan, vector, sums, seed=seed, purpose=PILOTING)
+    every = max(1, int(bits) // _PILOT_BITS)
+    tried = 8 * len(pilot.payload(0, every)) - 8 * _CHUNK_BYTES
+    part = slice(None, None, every)
+    sizes = pilot.rms[part] / pilot.head.step
+    expected = drawn_bits(sizes, pilot.levels[part], plan.block, plan.lowest)
+    ratio = (max(tried, 0) + _PRIOR_BITS) / (expected + _PRIOR_BITS)
+    spread = spread_of(sums / plan.block)
+    return plan_for(spread, plan.block, plan.lowest, bits / ratio, near=plan.step)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -228,7 +251,7 @@ class Draft:
         cls, plan: Plan, vector: Vector, sums: Reals, *, seed: int, purpose: int, chunks: int = 1
     ) -> "Draft":
         """Draw the levels of all blocks."""
-        head = Head.near(plan.block, plan.lowest, power_of_two(plan.step, PER_OCTAVE))
+        head = Head.near(plan.block, plan.lowest, plan.step_size)
         rms = np.sqrt(sums / plan.block)
         key = (purpose, seed & 0xFFFFFFFF, seed >> 32)
         levels = draw_levels(rms / head.step, plan.lowest, key)
@@ -251,13 +274,18 @@ class Draft:
     def payload(self, index: int, count: int) -> bytes:
         """Chunk `index` of `count`."""
         writer = BitWriter()
+        self.write(writer, slice(index, None, count), index)
+        return writer.to_bytes()
+
+    def write(self, writer: BitWriter, part: slice, index: int) -> None:
+        """Head, levels and coefficients of a part of the blocks, as chunk `index`."""
         self.head.write(writer)
-        levels = self.levels[index::count]
+        levels = self.levels[part]
         write_levels(writer, levels, self.plan.lowest)
         order = sent_order(levels)
-        coefficients = self._coefficients(order * count + index, levels[order], index)
+        blocks = np.arange(len(self.levels))[part][order]
+        coefficients = self._coefficients(blocks, levels[order], index)
         write_groups(writer, coefficients, levels[order], self.plan.block)
-        return writer.to_bytes()
 
     def _coefficients(
         self, blocks: NDArray[np.int64], levels: Levels, index: int

@@ -32,6 +32,9 @@ from edge_sdk.values import Vector
 FIRST_LEVELS: dict[int, tuple[int, ...]] = {64: (9, 11), 256: (7, 9, 11), 4096: (4, 6, 8)}
 """By block size: the levels that may be the first one sent."""
 
+EXCHANGE = 0.1155
+"""Squared error, in steps squared, that one bit more saves: ln 2 / 6."""
+
 _FINE = 16
 """Expected numbers of blocks are counted in such parts."""
 _SLAB = 1 << 18
@@ -78,6 +81,11 @@ class Plan:
     """Predicted size without what each chunk costs."""
     error: float
     """Predicted squared error of the whole update."""
+
+    @property
+    def step_size(self) -> float:
+        """The update's step."""
+        return power_of_two(self.step, PER_OCTAVE)
 
 
 def block_energies(vector: Vector) -> dict[int, Reals]:
@@ -180,6 +188,14 @@ def drawn_bits(sizes: Reals, levels: NDArray[np.integer], block: int, lowest: in
     units = int(whole.sum()) + int(np.dot(exact.counts, table.cost[_window(exact, 0)]))
     counts = np.bincount(levels, minlength=len(SIZES))
     return units * block / BIT_UNIT + _level_bits(counts)
+
+
+def price(sums: Reals, plan: Plan) -> float:
+    """Predicted error of blocks with these energies plus their bits at the plan's exchange rate."""
+    spread = spread_of(sums / plan.block)
+    bits = predicted_bits(spread, plan.block, plan.lowest, plan.step)
+    error = predicted_error(spread, plan.block, plan.lowest, plan.step)
+    return error + bits * EXCHANGE * plan.step_size**2
 
 
 def _window(spread: Spread, step: int) -> Whole:
