@@ -18,7 +18,7 @@ from server_ref.coordinator import Evaluate, Opened, Surroundings, open_run
 from server_ref.settings import Settings
 from server_ref.store import write_durably
 
-GRACE_S = 5.0
+GRACE_S = 3.0
 """How long requests under way may take once the server is stopping."""
 
 log = logging.getLogger(__name__)

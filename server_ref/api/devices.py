@@ -18,4 +18,5 @@ async def check_in(exchange: Exchange) -> web.StreamResponse:
     """`POST /v1/check-in`: work, a pause, or the end."""
     device = exchange.require_device()
     request = await exchange.message(CheckIn)
-    return exchange.answer(await exchange.coordinator.check_in(device, request))
+    answer = await exchange.coordinator.check_in(device, request, still_there=exchange.connected)
+    return exchange.answer(answer)

@@ -79,6 +79,11 @@ class Exchange:
             raise Refused(Reason.NOT_FOUND, f"{name} is not a number")
         return int(text)
 
+    def connected(self) -> bool:
+        """Whether somebody still waits for the answer."""
+        transport = self.request.transport
+        return transport is not None and not transport.is_closing()
+
     def _bearer(self) -> str:
         scheme, _, token = self.request.headers.get("Authorization", "").partition(" ")
         if scheme.lower() != "bearer" or not token:

@@ -1,6 +1,7 @@
 """What every call needs of the run."""
 
 import asyncio
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -72,8 +73,13 @@ class Coordinator:
         self.devices.add(hash_token(token), device)
         return Enrolled(device=device, token=token)
 
-    async def check_in(self, device: str, request: CheckIn) -> Task | Wait | Finished:
-        """Work for a device, or a pause; holds the answer up to `wait_s` while there is none."""
+    async def check_in(
+        self, device: str, request: CheckIn, *, still_there: Callable[[], bool] = lambda: True
+    ) -> Task | Wait | Finished:
+        """Work for a device, or a pause; holds the answer up to `wait_s` while there is none.
+
+        A device that is no longer `still_there` when work turns up gets no place.
+        """
         until_s = self._parts.outside.now_s() + request.wait_s
         while True:
             current = self._cycle.current
@@ -87,6 +93,8 @@ class Coordinator:
                 why = effect.why if isinstance(effect, rounds.Wait) else ""
                 return Wait(retry_after_s=self._pause_s(current, device), why=why)
             await self._wait_end(current, left_s)
+            if not still_there():
+                return Wait(retry_after_s=0.0, why="nobody reads this")
 
     def take_chunk(self, device: str, number: int, frame: Frame) -> "asyncio.Task[None] | None":
         """See `CurrentRound.take_chunk`.

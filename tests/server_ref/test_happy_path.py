@@ -1,6 +1,7 @@
 """Promise: devices that keep to the protocol train a model, and the operator sees how."""
 
 import asyncio
+import contextlib
 import json
 import stat
 from pathlib import Path
@@ -102,6 +103,19 @@ async def test_a_full_cohort_waits_and_is_woken_by_the_next_round(tmp_path: Path
         waiting = asyncio.ensure_future(b.task(wait_s=20))
         await a.take_part()
         assert (await waiting).round == 2
+
+
+async def test_a_device_that_went_away_while_it_waited_takes_no_place(tmp_path: Path) -> None:
+    async with contextlib.AsyncExitStack() as stack:
+        at = await stack.enter_async_context(serving(tmp_path, cohort=1))
+        a, b, gone = [await stack.enter_async_context(device(at, n)) for n in range(3)]
+        await a.task()
+        waiting = asyncio.ensure_future(gone.task(wait_s=20))
+        await asyncio.sleep(0.05)
+        waiting.cancel()
+        await asyncio.sleep(0.05)
+        await a.take_part()
+        assert (await b.task()).round == 2
 
 
 async def test_an_interrupted_upload_keeps_what_arrived(tmp_path: Path) -> None:
