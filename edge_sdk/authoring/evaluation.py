@@ -9,6 +9,7 @@ import numpy as np
 from onnx import reference
 
 from edge_sdk.authoring.evaluation_ops import OPERATORS
+from edge_sdk.authoring.evaluation_scalars import SCALARS
 from edge_sdk.authoring.graph import OPSET, Array, Node
 from edge_sdk.authoring.onnx_form import to_node
 
@@ -16,7 +17,7 @@ from edge_sdk.authoring.onnx_form import to_node
 def run_node(node: Node, inputs: Mapping[str, Array]) -> list[Array]:
     """Outputs of one node, in its order."""
     evaluator = reference.ReferenceEvaluator(
-        to_node(node), opsets={"": OPSET}, new_ops=list(OPERATORS)
+        to_node(node), opsets={"": OPSET}, new_ops=[*OPERATORS, *SCALARS]
     )
     feeds = {name: inputs[name] for name in node.inputs if name}
     with np.errstate(all="ignore"):  # as runtimes do
@@ -25,7 +26,7 @@ def run_node(node: Node, inputs: Mapping[str, Array]) -> list[Array]:
 
 def run_model(model: bytes, feeds: Mapping[str, Array]) -> list[Array]:
     """Outputs of a model, in its order."""
-    evaluator = reference.ReferenceEvaluator(model, new_ops=list(OPERATORS))
+    evaluator = reference.ReferenceEvaluator(model, new_ops=[*OPERATORS, *SCALARS])
     with np.errstate(all="ignore"):  # as runtimes do
         outputs = evaluator.run(None, dict(feeds))
     return [np.asarray(output) for output in outputs]

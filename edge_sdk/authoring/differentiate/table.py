@@ -1,12 +1,29 @@
 """All gradient rules by operator, joined from the families."""
 
-from edge_sdk.authoring.differentiate import conv, elementwise, matmul, pool, shape, softmax
+from edge_sdk.authoring.differentiate import (
+    activation,
+    conv,
+    curve,
+    elementwise,
+    index,
+    matmul,
+    pieces,
+    pool,
+    reduce,
+    shape,
+    softmax,
+)
 from edge_sdk.authoring.differentiate.call import Rule
 
 RULES: dict[str, Rule] = {
     **elementwise.RULES,
+    **curve.RULES,
+    **activation.RULES,
+    **reduce.RULES,
     **matmul.RULES,
     **shape.RULES,
+    **pieces.RULES,
+    **index.RULES,
     **softmax.RULES,
     **conv.RULES,
     **pool.RULES,
