@@ -48,6 +48,10 @@ _STREAM_BYTES = 8
 """About what each stream of levels costs beyond its levels."""
 _WORTH_GROUPING = 1 << 14
 """Coordinates below which more than one group costs more than it saves."""
+_WORTH_FINE_GROUPS = 1 << 17
+"""From here on a group spans half an octave of rms, below a whole one."""
+_MIXTURE = 1.015
+"""What coding unlike blocks together costs."""
 _FILL = 0.9
 """Share of a chunk that the strongest block may be predicted to take."""
 _MOST = 2.0**118
@@ -71,7 +75,7 @@ Only an encoder's aim: nothing a decoder does depends on it.
 """
 _FIRST_OCTAVE = -12
 _GROUP_ZERO = 4
-"""Group of blocks whose rms is about one step; each further group has twice the rms."""
+"""Group of blocks whose rms is about one step."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -92,8 +96,8 @@ class Dithered:
     """Unbiased whatever the vector and whatever others send."""
 
     rate: float
-    """Bits on the wire per coordinate, frame headers included, .75 to 8. An aim that is met within
-    a few percent: steps follow from the blocks' energies alone, since a step chosen by the size
+    """Bits on the wire per coordinate, frame headers included, .75 to 8. An aim, met within two or
+    three percent: the step follows from the blocks' energies alone, since a step chosen by the size
     that came out would bias the result."""
     rotation: int = 0
     """Number of the rotation, below 2**32; the same for all devices of a round, new each round."""
@@ -187,12 +191,15 @@ class Dithered:
         least = self.rate * float(sizes.sum()) / 2
         budget = max(budget - 8 * chunks * chunk_cost - len(sizes), least)
         most = 8 * _FILL * (chunk_bytes - _HEAD_BYTES - 2 * _STREAM_BYTES * PHASES)
+        variances = energies / sizes
+        if float(variances.max()) > 2 * float(np.median(variances)):
+            budget /= _MIXTURE
         norm = math.sqrt(float(energies.max()))
         low, high = _pattern(max(norm * 2.0**-17, 2.0**-149)), _pattern(norm * 64)
         while high - low > 256:
             middle = (low + high) // 2
             step = float(np.uint32(middle).view(np.float32))
-            bits = _predicted_bits(energies / sizes / step / step, sizes)
+            bits = _predicted_bits(variances / step / step, sizes)
             if float(np.cumsum(bits)[-1]) > budget or float(bits.max()) > most:
                 low = middle
             else:
@@ -210,11 +217,12 @@ class Dithered:
         where, width = tiling.widths(first, end)
         units = np.empty(width)
         groups = np.zeros(end - first, np.int64)
+        width_of_group = 1 if width >= _WORTH_FINE_GROUPS else 2
         for run in tiling.runs(first, end, most=_SLAB):
             rows = run.rows_of(vector)
             exponents = to_whole_numbers(rows)
             norms = _whole_energies(rows, exponents) / run.size / np.float64(step) ** 2
-            nearest = np.clip(_GROUP_ZERO + np.frexp(norms)[1] // 2, 1, GROUPS)
+            nearest = np.clip(_GROUP_ZERO + np.frexp(norms)[1] // width_of_group, 1, GROUPS)
             groups[run.block : run.block + run.blocks] = np.where(norms > 0, nearest, 0)
             turned = rotate(rows, _turning_keys(self.rotation), first=run.first)
             wide = np.ldexp(turned.astype(np.float64), exponents) / np.float64(step)
