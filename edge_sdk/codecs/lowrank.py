@@ -6,8 +6,8 @@ which is unbiased; so is then the sum. A component is taken only if it lowers pr
 size together, so an update without structure has none and costs two bytes more than `blockwise`.
 
 A chunk stands for neighbouring coordinates, unlike in `blockwise`, and has its own components of
-the rows it holds: it is decoded alone. Related: PowerSGD (Vogels et al., arXiv 1905.13727), which sends
-factors only and keeps the rest at the device. Payload: FORMAT.md, section B.8.
+the rows it holds: it is decoded alone. Related: PowerSGD (Vogels et al., arXiv 1905.13727), which
+sends factors only and keeps the rest at the device. Payload: FORMAT.md, section B.8.
 """
 
 import dataclasses

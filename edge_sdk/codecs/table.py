@@ -5,12 +5,27 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from edge_sdk.codecs import deadzone, dithered, eden, fedzip, qsgd, raw, sign, topk
+from edge_sdk.codecs import (
+    blockwise,
+    deadzone,
+    dithered,
+    eden,
+    eden_entropy,
+    fedzip,
+    lowrank,
+    qsgd,
+    raw,
+    sign,
+    topk,
+)
+from edge_sdk.codecs.blockwise import Blockwise
 from edge_sdk.codecs.deadzone import DeadZone
 from edge_sdk.codecs.dithered import Dithered
 from edge_sdk.codecs.eden import Eden
+from edge_sdk.codecs.eden_entropy import EdenEntropy
 from edge_sdk.codecs.fedzip import FedZip
 from edge_sdk.codecs.fedzip_streams import Encoding
+from edge_sdk.codecs.lowrank import LowRank
 from edge_sdk.codecs.qsgd import Qsgd
 from edge_sdk.codecs.raw import Float16, Float32
 from edge_sdk.codecs.sign import Sign
@@ -122,6 +137,11 @@ def _deadzone_from(parameter: int) -> DeadZone:
     return DeadZone(rate=1.0, **_only_zero(parameter))
 
 
+def _lowrank_from(parameter: int) -> LowRank:
+    _only_zero(parameter)
+    return LowRank(rate=1.0)
+
+
 def _only_zero(parameter: int) -> dict[str, int]:
     """No arguments, for a codec whose parameter field is always zero."""
     if parameter:
@@ -199,6 +219,27 @@ TABLE = (
         from_words=lambda words: Qsgd(**whole_numbers(words, "levels", "bucket")),
         from_parameter=lambda parameter: Qsgd(levels=parameter),
         specs=(Qsgd().spec, Qsgd(levels=16).spec),
+    ),
+    Row(
+        "blockwise",
+        blockwise.WIRE_ID,
+        from_words=lambda words: Blockwise(_real(words, "rate")),
+        from_parameter=lambda parameter: Blockwise(rate=1.0, **_only_zero(parameter)),
+        specs=tuple(Blockwise(rate).spec for rate in (0.1, 2.0)),
+    ),
+    Row(
+        "lowrank",
+        lowrank.WIRE_ID,
+        from_words=lambda words: LowRank(_real(words, "rate")),
+        from_parameter=_lowrank_from,
+        specs=(LowRank(0.5).spec,),
+    ),
+    Row(
+        "eden-entropy",
+        eden_entropy.WIRE_ID,
+        from_words=lambda words: EdenEntropy(_real(words, "rate")),
+        from_parameter=lambda parameter: EdenEntropy(rate=1.0, **_only_zero(parameter)),
+        specs=tuple(EdenEntropy(rate).spec for rate in (0.1, 2.0)),
     ),
 )
 
