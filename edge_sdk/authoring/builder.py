@@ -143,6 +143,20 @@ class Builder:
             return self.ints([size if isinstance(size, int) else -1 for size in value.shape])
         return self.op("Shape", value)
 
+    def shape_now(self, value: Value) -> Value:
+        """The shape as an int64 vector without -1: a constant where every size is known."""
+        sizes = [size for size in value.shape if isinstance(size, int)]
+        return self.ints(sizes) if len(sizes) == value.rank else self.op("Shape", value)
+
+    def shape_with(self, value: Value, axis: int, size: int) -> Value:
+        """As `shape_of`, with another size on one axis."""
+        sizes = [size if a == axis else s for a, s in enumerate(value.shape)]
+        if sum(not isinstance(s, int) for s in sizes) <= 1 and 0 not in sizes:
+            return self.ints([s if isinstance(s, int) else -1 for s in sizes])
+        shape = self.op("Shape", value)
+        where = self.ints([axis])
+        return self.op("ScatterElements", shape, where, self.ints([size]), axis=0)
+
     # ------------------------------------------------------------------ new nodes
 
     def op(
@@ -168,6 +182,22 @@ class Builder:
         self.types[output] = typed or infer_outputs(node, self.types, self.constants)[output]
         self.nodes.append(node)
         return self.value(output)
+
+    def split(self, value: Value, axis: int, sizes: Sequence[int]) -> list[Value]:
+        """Append a Split: consecutive pieces of these sizes along one axis."""
+        outputs = tuple(self.fresh("split") for _ in sizes)
+        shape = list(value.shape)
+        for output, size in zip(outputs, sizes, strict=True):
+            shape[axis] = size
+            self.types[output] = Type(value.type.dtype, tuple(shape))
+        inputs = (value.name, self.ints(sizes).name)
+        self.nodes.append(Node("Split", inputs, outputs, {"axis": axis}))
+        return [self.value(output) for output in outputs]
+
+    def zeros(self, shape: Value, typed: Type) -> Value:
+        """Append zeros of a shape that may be known only at run time."""
+        zero = np.zeros(1, typed.dtype)
+        return self.op("ConstantOfShape", shape, value=zero, typed=typed)
 
     def cast(self, value: Value, dtype: np.dtype[np.generic]) -> Value:
         """Append a Cast."""

@@ -8,16 +8,18 @@ from collections.abc import Mapping
 import numpy as np
 from onnx import reference
 
-from edge_sdk.authoring.evaluation_ops import OPERATORS
+from edge_sdk.authoring import evaluation_ops, evaluation_pieces
 from edge_sdk.authoring.evaluation_scalars import SCALARS
 from edge_sdk.authoring.graph import OPSET, Array, Node
 from edge_sdk.authoring.onnx_form import to_node
+
+_OPERATORS = [*evaluation_ops.OPERATORS, *evaluation_pieces.OPERATORS, *SCALARS]
 
 
 def run_node(node: Node, inputs: Mapping[str, Array]) -> list[Array]:
     """Outputs of one node, in its order."""
     evaluator = reference.ReferenceEvaluator(
-        to_node(node), opsets={"": OPSET}, new_ops=[*OPERATORS, *SCALARS]
+        to_node(node), opsets={"": OPSET}, new_ops=_OPERATORS
     )
     feeds = {name: inputs[name] for name in node.inputs if name}
     with np.errstate(all="ignore"):  # as runtimes do
@@ -26,7 +28,7 @@ def run_node(node: Node, inputs: Mapping[str, Array]) -> list[Array]:
 
 def run_model(model: bytes, feeds: Mapping[str, Array]) -> list[Array]:
     """Outputs of a model, in its order."""
-    evaluator = reference.ReferenceEvaluator(model, new_ops=[*OPERATORS, *SCALARS])
+    evaluator = reference.ReferenceEvaluator(model, new_ops=_OPERATORS)
     with np.errstate(all="ignore"):  # as runtimes do
         outputs = evaluator.run(None, dict(feeds))
     return [np.asarray(output) for output in outputs]
