@@ -1,6 +1,7 @@
 """Forward graph + loss + optimizer -> train, evaluation and gradient graphs."""
 
 import dataclasses
+from collections.abc import Container, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,14 @@ from edge_sdk.authoring.passes import (
 )
 from edge_sdk.authoring.reading import read_graph
 from edge_sdk.errors import Unsupported
-from edge_sdk.plan.conventions import CORRECT, LEARNING_RATE, LOSS, TARGET, new_name
+from edge_sdk.plan.conventions import (
+    CORRECT,
+    LEARNING_RATE,
+    LOSS,
+    TARGET,
+    cotangent_name,
+    new_name,
+)
 from edge_sdk.values import Parameter
 
 
@@ -85,41 +93,110 @@ class TrainGraph:
     inputs: tuple[str, ...]
     """Everything fed, in the order of the conventions."""
     parameters: tuple[str, ...]
-    """Names of what it trains, in the forward graph's order."""
+    """Names of the parameters it is fed, in the forward graph's order."""
+    trained: tuple[str, ...]
+    """Those of them it trains."""
     state: tuple[Parameter, ...]
     """Optimizer state, zero at the start."""
     classes: int | None
     """Number of classes; None where the task has none."""
 
 
-def train_graph(graph: Graph, loss: Loss, optimizer: Optimizer) -> TrainGraph:
-    """One training step: forward, backward, update."""
+def train_graph(
+    graph: Graph,
+    loss: Loss,
+    optimizer: Optimizer,
+    *,
+    only: Container[str] | None = None,
+    hand_back: str | None = None,
+) -> TrainGraph:
+    """One training step: forward, backward, update.
+
+    Args:
+        graph: the forward graph. Parameters that do not change the loss become constants.
+        loss: what is minimised.
+        optimizer: how gradients move weights.
+        only: train these parameters; the others are fed but stay, and all must change the loss.
+            All where None.
+        hand_back: an input whose cotangent becomes the output after the loss.
+    """
     builder = Builder(graph)
     seat, measured = _measured(builder, graph, loss)
-    gradients = differentiate(builder, {seat.name: measured.cotangent}, tuple(graph.parameters))
-    rate = builder.input(LEARNING_RATE, Type(np.dtype(np.float32), ()))
+    wanted = [name for name in graph.parameters if only is None or name in only]
+    wanted += [hand_back] if hand_back is not None else []
+    gradients = differentiate(builder, {seat.name: measured.cotangent}, wanted)
     outputs = {LOSS: measured.loss}
+    if hand_back is not None:
+        outputs[cotangent_name(hand_back)] = gradients.pop(hand_back)
+    fed = tuple(gradients if only is None else graph.parameters)
+    rate = builder.input(LEARNING_RATE, Type(np.dtype(np.float32), ()))
+    update = _update(builder, gradients, optimizer, rate)
+    made = only_trainable(builder.finish(graph.name, outputs | update.outputs), fed)
+    state_names = tuple(p.name for p in update.state)
+    return TrainGraph(
+        graph=_tidy(made),
+        inputs=(*graph.inputs, TARGET, LEARNING_RATE, *fed, *state_names),
+        parameters=fed,
+        trained=tuple(gradients),
+        state=update.state,
+        classes=loss.classes(seat),
+    )
+
+
+def backward_graph(graph: Graph, optimizer: Optimizer, *, hand_back: str | None) -> TrainGraph:
+    """One update of a part in front of the loss, from the cotangent of its output.
+
+    Args:
+        graph: the part; one output.
+        optimizer: how gradients move weights.
+        hand_back: an input whose cotangent becomes the first output.
+    """
+    builder = Builder(graph)
+    (cut,) = graph.outputs
+    seed = builder.input(cotangent_name(cut), graph.types[cut])
+    gradients = differentiate(builder, {cut: seed}, (*graph.parameters, *filter(None, [hand_back])))
+    outputs: dict[str, Value] = {}
+    if hand_back is not None:
+        outputs[cotangent_name(hand_back)] = gradients.pop(hand_back)
+    fed = tuple(gradients)
+    rate = builder.input(LEARNING_RATE, Type(np.dtype(np.float32), ()))
+    update = _update(builder, gradients, optimizer, rate)
+    made = only_trainable(builder.finish(graph.name, outputs | update.outputs), fed)
+    state_names = tuple(p.name for p in update.state)
+    return TrainGraph(
+        graph=_tidy(made),
+        inputs=(*graph.inputs, seed.name, LEARNING_RATE, *fed, *state_names),
+        parameters=fed,
+        trained=fed,
+        state=update.state,
+        classes=None,
+    )
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Update:
+    """What the optimizer adds to a graph."""
+
+    outputs: dict[str, Value]
+    """New weights, then new state."""
+    state: tuple[Parameter, ...]
+
+
+def _update(
+    builder: Builder, gradients: Mapping[str, Value], optimizer: Optimizer, rate: Value
+) -> _Update:
+    """Let `optimizer` move each weight by its gradient; its state becomes inputs."""
+    weights: dict[str, Value] = {}
     states: dict[str, Value] = {}
+    kept: list[Parameter] = []
     for name, gradient in gradients.items():
         weight = builder.value(name)
         state = {s: builder.input(name + s, weight.type) for s in optimizer.state}
         moved, new_state = optimizer.step(weight, gradient, rate, state)
-        outputs[new_name(name)] = moved
+        weights[new_name(name)] = moved
         states |= {new_name(name + suffix): value for suffix, value in new_state.items()}
-    kept = tuple(gradients)
-    state_names = tuple(name + s for name in kept for s in optimizer.state)
-    made = only_trainable(builder.finish(graph.name, outputs | states), kept)
-    return TrainGraph(
-        graph=_tidy(made),
-        inputs=(*graph.inputs, TARGET, LEARNING_RATE, *kept, *state_names),
-        parameters=kept,
-        state=tuple(
-            Parameter(name + s, graph.parameters[name].shape)
-            for name in kept
-            for s in optimizer.state
-        ),
-        classes=loss.classes(seat),
-    )
+        kept += [Parameter(name + s, builder.parameters[name].shape) for s in optimizer.state]
+    return _Update(weights | states, tuple(kept))
 
 
 def evaluate_graph(graph: Graph, loss: Loss) -> Graph:

@@ -6,12 +6,28 @@ timestamp. It holds::
     manifest.json           what the plan says of itself (`manifest`), with size and SHA-256 of:
     stage0-train.onnx       one training step as a graph of standard operators
     stage0-evaluate.onnx    loss and hits
+    stage1-warm-up.onnx     a step of the newest block alone; where a stage has one
+    part0-forward.onnx      the model split at a tensor (`split`), where the plan has it:
+    part0-backward.onnx     the device's half of a step,
+    part1-step.onnx         and the server's
     weights.f32             initial weights, flat little-endian float32 in layout order
 
 `conventions` names the graphs' inputs and outputs. `edge_sdk.authoring` makes plans.
 """
 
-from edge_sdk.plan.bundle import Plan, StageParts, load_plan, pack_plan
+from edge_sdk.plan.bundle import Plan, StageParts, WarmUpParts, load_plan, pack_plan
 from edge_sdk.plan.manifest import Manifest, TensorSpec
+from edge_sdk.plan.split import PartGraphs, Split, SplitParts
 
-__all__ = ["Manifest", "Plan", "StageParts", "TensorSpec", "load_plan", "pack_plan"]
+__all__ = [
+    "Manifest",
+    "PartGraphs",
+    "Plan",
+    "Split",
+    "SplitParts",
+    "StageParts",
+    "TensorSpec",
+    "WarmUpParts",
+    "load_plan",
+    "pack_plan",
+]

@@ -15,14 +15,30 @@ from edge_sdk.plan.manifest import (
     Manifest,
     Member,
     NamedShape,
+    PartSpec,
     StageSpec,
     TensorSpec,
     dump_manifest,
     evaluate_member,
     load_manifest,
     train_member,
+    version_of,
+    warm_up_member,
 )
+from edge_sdk.plan.split import Split, SplitParts, split_members
 from edge_sdk.values import Layout, Parameter, Vector
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class WarmUpParts:
+    """What `pack_plan` needs of one stage's warm-up."""
+
+    parameters: tuple[int, ...]
+    """Positions of what it trains, rising; all among the stage's."""
+    state: tuple[Parameter, ...]
+    """Optimizer state tensors."""
+    train: bytes
+    """ONNX warm-up graph, see `conventions`."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +54,8 @@ class StageParts:
     """ONNX train graph, see `conventions`."""
     evaluate: bytes
     """ONNX evaluation graph."""
+    warm_up: WarmUpParts | None = None
+    """Training of the newest block alone."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, repr=False)
@@ -91,19 +109,46 @@ class Plan:
         tensors = self.manifest.layout.split(_weights(self.members[WEIGHTS]))
         return self.layout(stage).flatten(tensors)
 
-    def optimizer_state(self, stage: int = 0) -> tuple[Parameter, ...]:
-        """State tensors that the train graph carries; zero at the start."""
-        return tuple(Parameter(t.name, t.shape) for t in self._stage(stage).state)
+    def has_warm_up(self, stage: int = 0) -> bool:
+        """Whether `stage` can train its newest block and head alone."""
+        return self._stage(stage).warm_up is not None
 
-    def train_graph(self, stage: int = 0) -> bytes:
-        """ONNX model of one training step."""
-        self._stage(stage)
-        return bytes(self.members[train_member(stage)])
+    def trained(self, stage: int = 0, *, warm_up: bool = False) -> Layout:
+        """What training changes: the stage's parameters, or only those of its warm-up.
+
+        Raises:
+            Misuse: there is no such stage or warm-up.
+        """
+        everything = self.manifest.layout.parameters
+        return Layout(tuple(everything[i] for i in self._trained(stage, warm_up).parameters))
+
+    def optimizer_state(self, stage: int = 0, *, warm_up: bool = False) -> tuple[Parameter, ...]:
+        """State tensors that the train graph carries; zero at the start."""
+        return tuple(Parameter(t.name, t.shape) for t in self._trained(stage, warm_up).state)
+
+    def train_graph(self, stage: int = 0, *, warm_up: bool = False) -> bytes:
+        """ONNX model of one training step; feeds on all of the stage's parameters either way."""
+        self._trained(stage, warm_up)
+        return bytes(self.members[(warm_up_member if warm_up else train_member)(stage)])
 
     def evaluate_graph(self, stage: int = 0) -> bytes:
         """ONNX model that measures loss and hits."""
         self._stage(stage)
         return bytes(self.members[evaluate_member(stage)])
+
+    @property
+    def split(self) -> Split | None:
+        """The model as parts for split learning; None where the plan has none."""
+        found = self.manifest.split
+        return Split(found, self.manifest.layout, self.members) if found else None
+
+    def _trained(self, stage: int, warm_up: bool) -> StageSpec | PartSpec:
+        spec = self._stage(stage)
+        if not warm_up:
+            return spec
+        if spec.warm_up is None:
+            raise Misuse(f"stage {stage} of the plan has no warm-up")
+        return spec.warm_up
 
     def _stage(self, stage: int) -> StageSpec:
         if not 0 <= stage < self.stages:
@@ -122,6 +167,7 @@ def pack_plan(
     parameters: Sequence[Parameter],
     weights: Vector,
     stages: Sequence[StageParts],
+    split: SplitParts | None = None,
 ) -> bytes:
     """The bundle's bytes; equal arguments give equal bytes.
 
@@ -132,9 +178,15 @@ def pack_plan(
     for number, stage in enumerate(stages):
         files[train_member(number)] = stage.train
         files[evaluate_member(number)] = stage.evaluate
+        if stage.warm_up:
+            files[warm_up_member(number)] = stage.warm_up.train
+    files |= split_members(split) if split else {}
     files[WEIGHTS] = np.ascontiguousarray(weights, "<f4").tobytes()
     try:
+        specs = tuple(_stage_spec(stage) for stage in stages)
+        split_spec = split.spec() if split else None
         manifest = Manifest(
+            version=version_of(specs, split_spec),
             name=name,
             loss=loss,
             optimizer=optimizer,
@@ -142,10 +194,8 @@ def pack_plan(
             input=input_spec,
             target=target_spec,
             parameters=_shapes(parameters),
-            stages=tuple(
-                StageSpec(name=s.name, parameters=s.parameters, state=_shapes(s.state))
-                for s in stages
-            ),
+            stages=specs,
+            split=split_spec,
             members=tuple(_member(file, body) for file, body in files.items()),
         )
         _check_weights(manifest, files[WEIGHTS])
@@ -186,6 +236,18 @@ def _weights(body: bytes | memoryview) -> NDArray[np.float32]:
 
 def _shapes(parameters: Sequence[Parameter]) -> tuple[NamedShape, ...]:
     return tuple(NamedShape(name=p.name, shape=p.shape) for p in parameters)
+
+
+def _stage_spec(stage: StageParts) -> StageSpec:
+    warm_up = stage.warm_up
+    return StageSpec(
+        name=stage.name,
+        parameters=stage.parameters,
+        state=_shapes(stage.state),
+        warm_up=PartSpec(parameters=warm_up.parameters, state=_shapes(warm_up.state))
+        if warm_up
+        else None,
+    )
 
 
 def _member(name: str, body: bytes | memoryview) -> Member:

@@ -5,14 +5,21 @@ import dataclasses
 from edge_sdk.authoring.graph import Graph
 from edge_sdk.authoring.optimizers import STATE_SUFFIXES
 from edge_sdk.authoring.passes.kind import Pass
-from edge_sdk.plan.conventions import CORRECT, LEARNING_RATE, LOSS, NEW_SUFFIX, TARGET
+from edge_sdk.plan.conventions import (
+    CORRECT,
+    COTANGENT_SUFFIX,
+    LEARNING_RATE,
+    LOSS,
+    NEW_SUFFIX,
+    TARGET,
+)
 
 RESERVED = frozenset({CORRECT, LEARNING_RATE, LOSS, TARGET})
 
 
 def is_reserved(name: str) -> bool:
     """Whether a model's own value may not be called so."""
-    return name in RESERVED or name.endswith((NEW_SUFFIX, *STATE_SUFFIXES))
+    return name in RESERVED or name.endswith((NEW_SUFFIX, COTANGENT_SUFFIX, *STATE_SUFFIXES))
 
 
 def free_reserved_names(graph: Graph) -> Graph:

@@ -203,7 +203,7 @@ BAD: dict[str, tuple[bytes, type[Malformed]]] = {
     "no json": (archive.pack(MEMBERS | {"manifest.json": b"{"}), Corrupt),
     "spaced json": (archive.pack(MEMBERS | {"manifest.json": MEMBERS["manifest.json"] + b" "}),
                     Corrupt),
-    "newer version": (edited(lambda m: m.update(version=2)), Unsupported),
+    "newer version": (edited(lambda m: m.update(version=3)), Unsupported),
     "other format": (edited(lambda m: m.update(format="zip")), Corrupt),
     "unknown field": (edited(lambda m: m.update(surprise=1)), Corrupt),
     "field of another type": (edited(lambda m: m.update(classes="2")), Corrupt),
