@@ -1,0 +1,104 @@
+"""Pick the codec for one update: the least predicted error at a number of wire bits.
+
+Not a codec of its own: the answer is one of the table's, which a frame header can name. The rules
+are those that measurements on real updates support (design notes, `codec.md` sections 1 and 5):
+
+* An unbiased codec is right while the noise in the mean, its error over the number of updates
+  averaged, stays harmless (`shrinkage.HARMLESS`); then nothing is lost by a low rate.
+* Above that a device which comes back does better with a biased code and error feedback.
+* Among unbiased codecs `lowrank` is worth its time where it predicts clearly less error; else
+  `blockwise`, which adapts to uneven and to even updates alike.
+"""
+
+import dataclasses
+
+from edge_sdk.codecs.blockwise import LEAST_RATE, MOST_RATE, Blockwise
+from edge_sdk.codecs.deadzone import DeadZone
+from edge_sdk.codecs.lowrank import LowRank, matrices_of
+from edge_sdk.codecs.raw import Float16, Float32
+from edge_sdk.codecs.shrinkage import HARMLESS
+from edge_sdk.codecs.table import FramedCodec
+from edge_sdk.errors import Misuse
+from edge_sdk.values import Layout, Vector
+
+FLOAT32_RATE = 32.5
+"""From here on a vector of any usual size fits as it is, headers included."""
+FLOAT16_RATE = 16.5
+
+HALF_ERROR = 2.0**-21 / 12
+"""Error of float16: rounding in steps of 2**-11 to 2**-10 of a coordinate."""
+
+CLEARLY = 0.9
+"""Share of the plain prediction below which low-rank parts are worth their time."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Chosen:
+    """A codec and why."""
+
+    codec: FramedCodec
+    vnmse: float | None
+    """Predicted squared error over the squared norm; None for biased codecs, whose error is no
+    noise and is made up for by feedback."""
+    feedback: bool
+    """Whether the update must go through error feedback (`memory`)."""
+    why: str
+    """A sentence for people."""
+
+
+def choose(
+    vector: Vector,
+    *,
+    rate: float,
+    chunk_bytes: int,
+    updates: int = 1,
+    keeps_residual: bool = False,
+    layout: Layout | None = None,
+) -> Chosen:
+    """The codec for `vector`.
+
+    Costs about as much as encoding where `layout` has matrices, a small part of it otherwise.
+
+    Args:
+        vector: the update, as it would be encoded.
+        rate: wire bits per coordinate, frame headers included, from .01.
+        chunk_bytes: limit of every payload.
+        updates: how many updates the server averages in this round.
+        keeps_residual: whether this device takes part often and remembers a residual.
+        layout: where the tensors lie; None if not known.
+
+    Raises:
+        Misuse: a number is out of bounds, or `vector` is none a codec takes.
+    """
+    if not rate >= LEAST_RATE or updates < 1:
+        raise Misuse(f"rate {rate} from {LEAST_RATE}, {updates} updates from 1")
+    if rate >= FLOAT32_RATE:
+        return Chosen(Float32(), 0.0, feedback=False, why=f"{rate:g} bits hold every number as is")
+    if rate >= FLOAT16_RATE:
+        return Chosen(Float16(), HALF_ERROR, feedback=False, why=f"{rate:g} bits hold float16")
+    best = _least_error(vector, min(rate, MOST_RATE), chunk_bytes, layout)
+    load = (best.vnmse or 0.0) / updates
+    if load <= HARMLESS or not keeps_residual:
+        return best
+    why = (
+        f"unbiased noise would be {load:.2g} times an update in the mean of {updates}, over "
+        f"{HARMLESS:g}; the residual keeps what is left out"
+    )
+    return Chosen(DeadZone(min(rate, MOST_RATE)), None, feedback=True, why=why)
+
+
+def _least_error(vector: Vector, rate: float, chunk_bytes: int, layout: Layout | None) -> Chosen:
+    """The better of the two unbiased codecs that adapt to what they see."""
+    plain = Blockwise(rate)
+    error = plain.forecast(vector, chunk_bytes=chunk_bytes).error
+    if layout is not None and layout.size != len(vector):
+        raise Misuse(f"layout of {layout.size} for a vector of {len(vector)}")
+    matrices = matrices_of(layout) if layout else ()
+    if matrices:
+        parts = LowRank(rate, matrices)
+        less = parts.forecast(vector, chunk_bytes=chunk_bytes).error
+        if less < CLEARLY * error:
+            why = f"low-rank parts cut the predicted error from {error:.3g} to {less:.3g}"
+            return Chosen(parts, less, feedback=False, why=why)
+    why = f"predicted error {error:.3g} of the squared norm at {rate:g} bits"
+    return Chosen(plain, error, feedback=False, why=why)
