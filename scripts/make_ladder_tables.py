@@ -112,7 +112,7 @@ def exact_entropy(exponent: int) -> float:
 HEAD = '''"""Quantizers of the blockwise codec as integers.
 
 Made by `scripts/make_ladder_tables.py`; do not edit. Columns 0 to 3 of `LEVELS` are part of the
-format (`FORMAT.md`, section B.3); the others only serve encoders.
+format (`FORMAT.md`, section B.4); the others only serve encoders.
 """
 
 # fmt: off

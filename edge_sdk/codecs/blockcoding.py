@@ -1,7 +1,7 @@
 """Coefficients of rotated blocks: what is sent of a block besides its level.
 
 Blocks are worked on in rows of float32 whole numbers (`rotation`), so both directions give the same
-bits on every machine. FORMAT.md, section B.4.
+bits on every machine. FORMAT.md, section B.6.
 """
 
 import dataclasses
