@@ -8,6 +8,7 @@
     ├── Malformed       outside bytes are not what they claim to be; never retry these bytes
     │   ├── Truncated     they end too early
     │   ├── Corrupt       a check sum, digest or rule of the format fails
+    │   │   └── NotFinite   the numbers carried are NaN or infinite
     │   ├── Unsupported   well formed, but of a version or kind this release does not know
     │   └── TooLarge      over a stated limit; nothing was allocated for it
     ├── Refused         the peer understood and said no; `reason` is the next step
@@ -41,6 +42,10 @@ class Truncated(Malformed):
 
 class Corrupt(Malformed):
     """A check sum, a digest or a rule of the format does not hold."""
+
+
+class NotFinite(Corrupt):
+    """Well formed but for its numbers: NaN or an infinity where a value belongs."""
 
 
 class Unsupported(Malformed):

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_sdk.codecs import codec_from_frame
-from edge_sdk.errors import Malformed, Reason, Refused
+from edge_sdk.errors import Malformed, NotFinite, Reason, Refused
 from edge_sdk.values import Piece, Vector
 from edge_sdk.wire import Frame
 
@@ -73,6 +73,8 @@ def decode_checked(frames: Sequence[Frame], *, longest: float) -> list[Piece]:
         try:
             codec = codec_from_frame(frame.codec, frame.parameter)
             piece = codec.decode(frame.payload, frame.place)
+        except NotFinite as error:
+            raise Refused(Reason.NOT_FINITE, f"chunk {frame.index}: {error}") from None
         except Malformed as error:
             raise Refused(Reason.MALFORMED, f"chunk {frame.index}: {error}") from None
         if not np.isfinite(piece.values).all():

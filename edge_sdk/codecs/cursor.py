@@ -5,7 +5,7 @@ import struct
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_sdk.errors import Corrupt, Truncated
+from edge_sdk.errors import Corrupt, NotFinite, Truncated
 
 
 class Cursor:
@@ -63,7 +63,7 @@ class Cursor:
         """
         value: float = struct.unpack("<f", self.take(4))[0]
         if not np.isfinite(value):
-            raise Corrupt("the payload holds NaN or an infinity")
+            raise NotFinite("the payload holds NaN or an infinity")
         return value
 
     def reals(self, count: int) -> NDArray[np.float32]:
@@ -74,7 +74,7 @@ class Cursor:
         """
         values = np.frombuffer(self.take(4 * count), "<f4").astype(np.float32)
         if not np.isfinite(values).all():
-            raise Corrupt("the payload holds NaN or an infinity")
+            raise NotFinite("the payload holds NaN or an infinity")
         return values
 
     def bits(self, count: int) -> NDArray[np.uint8]:

@@ -14,7 +14,7 @@ from edge_sdk.codecs.intake import (
     require_size,
     require_vector,
 )
-from edge_sdk.errors import Corrupt
+from edge_sdk.errors import Corrupt, NotFinite
 from edge_sdk.values import Coordinates, Piece, Place, Vector
 
 FLOAT32_WIRE_ID = 1
@@ -50,7 +50,7 @@ class Float32:
         require_size(payload, 4 * (end - first))
         values = np.frombuffer(payload, "<f4").astype(np.float32)
         if not np.isfinite(values).all():
-            raise Corrupt("the payload holds NaN or an infinity")
+            raise NotFinite("the payload holds NaN or an infinity")
         return Piece(where=Coordinates.span(first, end - first), values=values)
 
 
@@ -84,7 +84,7 @@ class Float16:
             raise Corrupt("float16 head is outside the format")
         halves = np.frombuffer(payload, "<f2", offset=_HALF_HEAD.size)
         if not np.isfinite(halves).all():
-            raise Corrupt("the payload holds NaN or an infinity")
+            raise NotFinite("the payload holds NaN or an infinity")
         values = np.ldexp(halves.astype(np.float64), exponent).astype(np.float32)
         return Piece(where=Coordinates.span(first, end - first), values=values)
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from edge_sdk.codecs.cursor import Cursor
 from edge_sdk.codecs.signs import Words
-from edge_sdk.errors import Corrupt, Misuse
+from edge_sdk.errors import Corrupt, Misuse, NotFinite
 from edge_sdk.values import Vector
 
 WIDTHS = (16, 32)
@@ -72,7 +72,7 @@ def read_reals(cursor: Cursor, count: int, bits: int) -> NDArray[np.float32]:
         raise Corrupt(f"exponent {exponent} of float16 values")
     halves = np.frombuffer(cursor.take(2 * count), "<f2")
     if not np.isfinite(halves).all():
-        raise Corrupt("the payload holds NaN or an infinity")
+        raise NotFinite("the payload holds NaN or an infinity")
     return np.ldexp(halves.astype(np.float64), exponent).astype(np.float32)
 
 

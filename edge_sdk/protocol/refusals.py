@@ -1,6 +1,6 @@
 """Refusals: reason, HTTP status and the exception each side works with."""
 
-from edge_sdk.errors import Corrupt, Malformed, Reason, Refused, TooLarge
+from edge_sdk.errors import Corrupt, Malformed, NotFinite, Reason, Refused, TooLarge
 from edge_sdk.values import Refusal
 
 HTTP_STATUS: dict[Reason, int] = {
@@ -42,5 +42,10 @@ def refusal_from(error: Refused | Malformed) -> Refusal:
         return Refusal(
             reason=error.reason.value, detail=error.detail, retry_after_s=error.retry_after_s
         )
-    reason = Reason.TOO_LARGE if isinstance(error, TooLarge) else Reason.MALFORMED
-    return Refusal(reason=reason.value, detail=str(error)[:2000])
+    return Refusal(reason=_reason(error).value, detail=str(error)[:2000])
+
+
+def _reason(error: Malformed) -> Reason:
+    if isinstance(error, TooLarge):
+        return Reason.TOO_LARGE
+    return Reason.NOT_FINITE if isinstance(error, NotFinite) else Reason.MALFORMED

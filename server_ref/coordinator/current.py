@@ -11,8 +11,8 @@ from concurrent.futures import Executor, Future
 from functools import partial
 from typing import TypeVar
 
-from edge_sdk.codecs import codec_from_frame
-from edge_sdk.errors import Malformed, Reason, Refused
+from edge_sdk.codecs import codec_from_spec, frame_ids
+from edge_sdk.errors import EdgeError, Reason, Refused
 from edge_sdk.values import Commit, Piece, Progress, Receipt, Task, Vector
 from edge_sdk.wire import Frame, Kind, unpack
 from server_ref import rounds
@@ -156,10 +156,6 @@ class CurrentRound:
     def _label(self, device: str, frame: Frame) -> rounds.Label:
         """What the frame says of its update, once it fits the task."""
         dimension = len(self.parts.weights)
-        try:
-            codec = codec_from_frame(frame.codec, frame.parameter).spec
-        except Malformed as error:
-            raise Refused(Reason.MISMATCH, str(error)) from None
         wanted = {
             "kind": (frame.kind, Kind.UPDATE),
             "run": (frame.run, self.parts.run),
@@ -171,11 +167,21 @@ class CurrentRound:
         for name, (got, want) in wanted.items():
             if got != want:
                 raise Refused(Reason.MISMATCH, f"{name} {got}, this task has {want}")
-        if codec not in self.parts.terms.codecs:
-            raise Refused(Reason.MISMATCH, f"codec {codec} is not among those offered")
+        codec = self._offered((frame.codec, frame.parameter))
         if frame.count > most_chunks(dimension):
             raise Refused(Reason.MISMATCH, f"{frame.count} chunks, limit {most_chunks(dimension)}")
         return rounds.Label(count=frame.count, examples=frame.examples, codec=codec)
+
+    def _offered(self, ids: tuple[int, int] | None) -> str:
+        """The first offered spec that a frame's codec fields can stand for.
+
+        The fields leave out what only an encoder needs, such as the rate; so offers that differ
+        in nothing else count as one.
+        """
+        for spec in self.parts.terms.codecs:
+            if frame_ids(codec_from_spec(spec)) == ids:
+                return spec
+        raise Refused(Reason.MISMATCH, "the codec is not among those offered")
 
     def _same(self, device: str, frame: Frame) -> bool | None:
         entry = self._entries[device].get(frame.index)
@@ -206,7 +212,8 @@ class CurrentRound:
         Raises:
             Refused: the update is unusable, disagrees with its chunks, or came too late.
         """
-        label = rounds.Label(count=commit.chunks, examples=commit.examples, codec=commit.codec)
+        codec = self._offered(_frame_ids(commit.codec))
+        label = rounds.Label(count=commit.chunks, examples=commit.examples, codec=codec)
         effect = self.decide(rounds.Commit(device, label))
         if isinstance(effect, rounds.Receipted):
             return self._receipt(device)
@@ -323,7 +330,7 @@ class CurrentRound:
         for entry in entries:
             frame = unpack(self.parts.log.read(entry))
             self._appended[entry.device] += entry.size
-            codec = codec_from_frame(frame.codec, frame.parameter).spec
+            codec = self._offered((frame.codec, frame.parameter))
             label = rounds.Label(count=frame.count, examples=frame.examples, codec=codec)
             same = self._same(entry.device, frame)
             event = rounds.ChunkStored(entry.device, frame.index, label, same)
@@ -342,6 +349,14 @@ class CurrentRound:
 
 def _decode_entries(log: ChunkLog, entries: list[Entry], longest: float) -> list[Piece]:
     return decode_checked([unpack(log.read(entry)) for entry in entries], longest=longest)
+
+
+def _frame_ids(spec: str) -> tuple[int, int] | None:
+    """What frames of this codec carry; None when this release does not know it."""
+    try:
+        return frame_ids(codec_from_spec(spec))
+    except EdgeError:
+        return None
 
 
 def _retrieve(task: "asyncio.Task[T]") -> None:

@@ -378,7 +378,7 @@ async def test_bad_commits(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("value", "reason"),
-    [(np.nan, Reason.MALFORMED), (np.inf, Reason.MALFORMED), (1e6, Reason.NOT_FINITE)],
+    [(np.nan, Reason.NOT_FINITE), (np.inf, Reason.NOT_FINITE), (1e6, Reason.NOT_FINITE)],
 )
 async def test_unusable_updates_are_dropped_and_the_round_goes_on(
     value: float, reason: Reason, tmp_path: Path

@@ -73,7 +73,7 @@ def test_updates_longer_than_the_limit_are_refused_and_broken_ones_too() -> None
     for bad in (good[:-1], good + b"x", np.array([np.nan, 1], "<f4").tobytes()):
         with pytest.raises(Refused) as refused:
             decode_checked([_frame(bad)], longest=5.0)
-        assert refused.value.reason is Reason.MALFORMED
+        assert refused.value.reason is Reason.NOT_FINITE
 
 
 def test_norms_do_not_overflow() -> None:
