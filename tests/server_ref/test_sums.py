@@ -70,10 +70,14 @@ def test_updates_longer_than_the_limit_are_refused_and_broken_ones_too() -> None
     with pytest.raises(Refused) as refused:
         decode_checked([_frame(good)], longest=4.9)
     assert refused.value.reason is Reason.NOT_FINITE
-    for bad in (good[:-1], good + b"x", np.array([np.nan, 1], "<f4").tobytes()):
+    for bad, reason in (
+        (good[:-1], Reason.MALFORMED),
+        (good + b"x", Reason.MALFORMED),
+        (np.array([np.nan, 1], "<f4").tobytes(), Reason.NOT_FINITE),
+    ):
         with pytest.raises(Refused) as refused:
             decode_checked([_frame(bad)], longest=5.0)
-        assert refused.value.reason is Reason.NOT_FINITE
+        assert refused.value.reason is reason
 
 
 def test_norms_do_not_overflow() -> None:
