@@ -194,10 +194,10 @@ class Builder:
         self.nodes.append(Node("Split", inputs, outputs, {"axis": axis}))
         return [self.value(output) for output in outputs]
 
-    def zeros(self, shape: Value, typed: Type) -> Value:
-        """Append zeros of a shape that may be known only at run time."""
-        zero = np.zeros(1, typed.dtype)
-        return self.op("ConstantOfShape", shape, value=zero, typed=typed)
+    def zeros_like(self, value: Value) -> Value:
+        """Append zeros of the type and shape of another value."""
+        zero = np.zeros(1, value.type.dtype)
+        return self.op("ConstantOfShape", self.shape_now(value), value=zero, typed=value.type)
 
     def cast(self, value: Value, dtype: np.dtype[np.generic]) -> Value:
         """Append a Cast."""

@@ -47,7 +47,7 @@ class Conv(OpRun):
 
 
 class ConvTranspose(OpRun):
-    """ONNX ConvTranspose with stated padding."""
+    """ONNX ConvTranspose."""
 
     op_domain = ""
 
@@ -66,17 +66,24 @@ class ConvTranspose(OpRun):
         pads: Ints = None,
         strides: Ints = None,
     ) -> tuple[Floats]:
-        if output_shape or auto_pad not in (None, "NOTSET", "VALID"):
-            raise NotImplementedError("ConvTranspose with output_shape or auto_pad")
         ones = (1,) * (x.ndim - 2)
+        strides, dilations = strides or ones, dilations or ones
+        grow = output_padding or [0] * len(ones)
+        if output_shape or auto_pad in ("SAME_UPPER", "SAME_LOWER"):
+            out = output_shape or [n * s for n, s in zip(x.shape[2:], strides, strict=True)]
+            total = [
+                (n - 1) * s + (k - 1) * d + 1 + g - o
+                for n, s, k, d, g, o in zip(
+                    x.shape[2:], strides, w.shape[2:], dilations, grow, out[-len(ones) :],
+                    strict=True,
+                )
+            ]  # fmt: skip
+            small, large = [t // 2 for t in total], [t - t // 2 for t in total]
+            pads = small + large if auto_pad == "SAME_UPPER" else large + small
+        elif auto_pad == "VALID" or not pads:
+            pads = [0] * (2 * len(ones))
         y = convolve_back(
-            x,
-            w,
-            groups=group or 1,
-            pads=pads or [0] * (2 * len(ones)),
-            strides=strides or ones,
-            dilations=dilations or ones,
-            grow=output_padding or [0] * len(ones),
+            x, w, groups=group or 1, pads=pads, strides=strides, dilations=dilations, grow=grow
         )
         return (_with_bias(y, b),)
 

@@ -4,12 +4,9 @@ The onnx library's reference versions (1.23) take neither negative pads nor indi
 smaller than the data on other axes.
 """
 
-from collections.abc import Sequence
-
 import numpy as np
 from numpy.typing import NDArray
 from onnx.reference.op_run import OpRun
-from onnx.reference.ops.op_pad import Pad_18 as LibraryPad
 
 Anything = NDArray[np.generic]
 Ints = NDArray[np.int64]
@@ -48,8 +45,8 @@ class ScatterElements(OpRun):
         return (result,)
 
 
-class Pad(LibraryPad):
-    """ONNX Pad; negative pads cut here, the rest by the library."""
+class Pad(OpRun):
+    """ONNX Pad."""
 
     op_domain = ""
 
@@ -59,23 +56,24 @@ class Pad(LibraryPad):
         pads: Ints,
         constant_value: Anything | None = None,
         axes: Ints | None = None,
+        *,
         mode: str | None = None,
     ) -> tuple[Anything]:
-        which: Sequence[int] = range(data.ndim) if axes is None else [int(a) for a in axes]
-        whole = [slice(None)] * data.ndim
-        for axis, before, after in zip(
-            which, pads[: len(which)], pads[len(which) :], strict=True
-        ):
-            whole[axis] = slice(max(0, -before), data.shape[axis] - max(0, -after))
-        made: tuple[Anything] = super()._run(
-            data[tuple(whole)], np.maximum(pads, 0), constant_value, axes, mode
-        )
-        return made
+        which = range(data.ndim) if axes is None else [int(a) for a in axes]
+        kept, frame = [slice(None)] * data.ndim, [(0, 0)] * data.ndim
+        for axis, before, after in zip(which, pads[: len(which)], pads[len(which) :], strict=True):
+            kept[axis] = slice(max(0, -before), data.shape[axis] - max(0, -after))
+            frame[axis] = (max(0, int(before)), max(0, int(after)))
+        inner = data[tuple(kept)]
+        if mode in (None, "constant"):
+            value = data.dtype.type(0) if constant_value is None else constant_value.item()
+            return (np.pad(inner, frame, constant_values=value),)
+        return (np.pad(inner, frame, mode=mode),)  # type: ignore[call-overload]  # numpy has onnx's words
 
 
 def _places(shape: tuple[int, ...], indices: Ints, axis: int) -> tuple[Ints, ...]:
     """Coordinates: each element's own, save on `axis`, where `indices` says."""
-    own = list(np.indices(indices.shape, sparse=True))
+    own: list[Ints] = list(np.indices(indices.shape, sparse=True))
     own[axis] = np.where(indices < 0, indices + shape[axis], indices)
     return tuple(own)
 

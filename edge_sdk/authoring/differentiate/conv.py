@@ -24,7 +24,7 @@ def conv(call: Call) -> Cotangents:
     groups = call.integer("group", 1)
     return (
         _input_gradient(dy, w, window, groups) if call.wants(0) else None,
-        _weight_gradient(call, window, groups) if call.wants(1) else None,
+        weight_gradient(x, dy, window, groups) if call.wants(1) else None,
         dy.sum(0, *range(2, dy.rank)) if call.wants(2) else None,
     )
 
@@ -38,22 +38,31 @@ def _input_gradient(dy: Value, w: Value, window: Window, groups: int) -> Value:
     return spread(dy, w, window, groups)
 
 
-def _weight_gradient(call: Call, window: Window, groups: int) -> Value:
+def weight_gradient(x: Value, dy: Value, window: Window, groups: int) -> Value:
     """One matrix product where the columns stay small, else a Conv.
+
+    `x` is what the windows slide over and `dy` the cotangent of what they give, both of a known
+    number of channels.
 
     Measured for nine layers, batch 32, one thread: the product takes 0.65 to 0.95 of the Conv's
     time with 3x3 kernels and about as long with 5x5, but holds a copy of the input per tap.
     """
-    positions, columns = math.prod(window.kernel), call.fixed(call.x(0), 1) * math.prod(window.out)
+    positions, columns = math.prod(window.kernel), _channels(x) * math.prod(window.out)
     small = positions <= MOST_TAPS and positions * columns <= MOST_COLUMN_ELEMENTS
     if groups == 1 and (positions == 1 or small):
-        return _weight_gradient_by_product(call, window)
-    return _weight_gradient_by_conv(call, window, groups)
+        return _weight_gradient_by_product(x, dy, window)
+    return _weight_gradient_by_conv(x, dy, window, groups)
 
 
-def _weight_gradient_by_product(call: Call, window: Window) -> Value:
+def _channels(value: Value) -> int:
+    size = value.shape[1]
+    assert isinstance(size, int)  # noqa: S101 - the weight says it, and inference checked
+    return size
+
+
+def _weight_gradient_by_product(x: Value, dy: Value, window: Window) -> Value:
     """Each tap of the kernel sees the input shifted; all shifts stacked make one product."""
-    x, dy, builder = call.x(0), call.dy, call.builder
+    builder = x.builder
     space = range(2, x.rank)
     padded = _padded(x.transpose(1, 0, *space), window)
     axes = builder.ints(list(space))
@@ -66,7 +75,7 @@ def _weight_gradient_by_product(call: Call, window: Window) -> Value:
         ends = (builder.ints(start), builder.ints(end), axes, builder.ints(window.strides))
         shifts.append(builder.op("Slice", padded, *ends))
     stacked = builder.op("Concat", *shifts, axis=0) if len(shifts) > 1 else shifts[0]
-    channels, filters = call.fixed(x, 1), call.fixed(dy, 1)
+    channels, filters = _channels(x), _channels(dy)
     columns = stacked.reshape(len(shifts) * channels, -1)
     rows = dy.transpose(1, 0, *space).reshape(filters, -1)
     product = builder.op("Gemm", rows, columns, transB=1)
@@ -83,24 +92,22 @@ def _padded(value: Value, window: Window) -> Value:
     return value.builder.op("Pad", value, value.builder.ints(pads))
 
 
-def _weight_gradient_by_conv(call: Call, window: Window, groups: int) -> Value:
+def _weight_gradient_by_conv(x: Value, dy: Value, window: Window, groups: int) -> Value:
     """Slide the cotangent over the input: a Conv with batch and channels exchanged.
 
     Strides and dilations exchange roles. With groups, the group axis joins the batch axis, which
     is the channel axis of the exchanged Conv.
     """
-    x, dy = call.x(0), call.dy
     space = range(2, x.rank)
-    channels = call.fixed(x, 1)
     if groups == 1:
         swapped = x.transpose(1, 0, *space)
     else:
-        each = channels // groups
+        each = _channels(x) // groups
         split = x.reshape(-1, groups, each, *window.size)
         order = (2, 1, 0, *(axis + 1 for axis in space))
         swapped = split.transpose(*order).reshape(each, -1, *window.size)
     behind = tuple(-over for over in window.left_over)  # may be negative: fewer positions read
-    gradient = call.builder.op(
+    gradient = x.builder.op(
         "Conv",
         swapped,
         dy.transpose(1, 0, *space),

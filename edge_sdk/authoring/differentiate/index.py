@@ -34,7 +34,7 @@ def gather(call: Call) -> Cotangents:
     wide = x.transpose(*order) if axis else x
     rows = _moved_to_front(call.dy, axis, indices.rank)
     numbers = _unsqueeze(indices.cast(np.dtype(np.int64)), indices.rank)
-    added = _scatter_nd(_zeros_like(wide), numbers, rows)
+    added = _scatter_nd(call.builder.zeros_like(wide), numbers, rows)
     return added.transpose(*sorted(range(x.rank), key=order.__getitem__)), None
 
 
@@ -47,7 +47,7 @@ def _moved_to_front(value: Value, axis: int, count: int) -> Value:
 def gather_elements(call: Call) -> Cotangents:
     """Added up where they were picked."""
     axis = call.integer("axis", 0)
-    zeros = _zeros_like(call.x(0))
+    zeros = call.builder.zeros_like(call.x(0))
     placed = call.builder.op(
         "ScatterElements", zeros, call.x(1), call.dy, axis=axis, reduction="add", typed=zeros.type
     )
@@ -59,7 +59,7 @@ def gather_nd(call: Call) -> Cotangents:
     indices = call.x(1)
     for axis in reversed(range(call.integer("batch_dims", 0))):
         indices = _with_coordinate(indices, axis)
-    return _scatter_nd(_zeros_like(call.x(0)), indices, call.dy), None
+    return _scatter_nd(call.builder.zeros_like(call.x(0)), indices, call.dy), None
 
 
 def _with_coordinate(indices: Value, axis: int) -> Value:
@@ -85,7 +85,7 @@ def scatter_nd(call: Call) -> Cotangents:
     adds = _adds(call)
     data = updates = None
     if call.wants(0):
-        nothing = _zeros_like(call.x(2))
+        nothing = call.builder.zeros_like(call.x(2))
         data = dy if adds else call.builder.op("ScatterND", dy, indices, nothing, typed=dy.type)
     if call.wants(2):
         updates = call.builder.op("GatherND", dy, indices)
@@ -100,7 +100,7 @@ def scatter_elements(call: Call) -> Cotangents:
     if call.wants(0):
         data = dy
         if not adds:
-            nothing = _zeros_like(call.x(2))
+            nothing = call.builder.zeros_like(call.x(2))
             data = call.builder.op(
                 "ScatterElements", dy, indices, nothing, axis=axis, typed=dy.type
             )
@@ -111,7 +111,7 @@ def scatter_elements(call: Call) -> Cotangents:
 
 def top_k(call: Call) -> Cotangents:
     """The values go back to where the second output found them."""
-    axis, zeros = call.integer("axis", -1), _zeros_like(call.x(0))
+    axis, zeros = call.integer("axis", -1), call.builder.zeros_like(call.x(0))
     placed = call.builder.op(
         "ScatterElements", zeros, call.y(1), call.dy, axis=axis, typed=zeros.type
     )
@@ -126,14 +126,8 @@ def _adds(call: Call) -> bool:
     return reduction == "add"
 
 
-def _zeros_like(value: Value) -> Value:
-    return value.builder.zeros(value.builder.shape_now(value), value.type)
-
-
 def _scatter_nd(zeros: Value, indices: Value, updates: Value) -> Value:
-    return zeros.builder.op(
-        "ScatterND", zeros, indices, updates, reduction="add", typed=zeros.type
-    )
+    return zeros.builder.op("ScatterND", zeros, indices, updates, reduction="add", typed=zeros.type)
 
 
 def _unsqueeze(value: Value, axis: int) -> Value:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edge_sdk.authoring.builder import Value
 from edge_sdk.authoring.differentiate.along import cut, framed, mixed_back
@@ -28,10 +29,7 @@ def split(call: Call) -> Cotangents:
     axis = call.integer("axis", 0)
     pieces: list[Value] = []
     for index, cotangent in enumerate(call.cotangents):
-        if cotangent is None:
-            piece = call.y(index)
-            cotangent = call.builder.zeros(call.builder.shape_now(piece), piece.type)
-        pieces.append(cotangent)
+        pieces.append(cotangent or call.builder.zeros_like(call.y(index)))
     return call.builder.op("Concat", *pieces, axis=axis), None
 
 
@@ -109,15 +107,13 @@ def _kept(size: int, before: int, after: int) -> int:
     return size + min(0, before) + min(0, after)
 
 
-def _sources(mode: str, size: int, before: int, after: int) -> np.ndarray[
-    tuple[int, ...], np.dtype[np.float64]
-]:
+def _sources(mode: str, size: int, before: int, after: int) -> NDArray[np.float64]:
     """0/1 matrix (out, in): which input each output was copied from."""
-    numbers = np.arange(size)
-    numbers = numbers[max(0, -before) : size - max(0, -after)]
+    numbers = np.arange(size)[max(0, -before) : size - max(0, -after)]
     frame = (max(0, before), max(0, after))
-    picked = np.pad(numbers, frame, mode=mode)  # type: ignore[call-overload]  # onnx's modes are numpy's
-    return np.eye(size)[picked]
+    picked = np.pad(numbers, frame, mode=mode)  # type: ignore[call-overload]  # numpy has onnx's words
+    chosen: NDArray[np.float64] = np.eye(size)[picked]
+    return chosen
 
 
 def trilu(call: Call) -> Cotangents:

@@ -3,10 +3,12 @@
 from edge_sdk.authoring.differentiate import (
     activation,
     conv,
+    conv_transpose,
     curve,
     elementwise,
     index,
     matmul,
+    normalise,
     pieces,
     pool,
     reduce,
@@ -25,7 +27,9 @@ RULES: dict[str, Rule] = {
     **pieces.RULES,
     **index.RULES,
     **softmax.RULES,
+    **normalise.RULES,
     **conv.RULES,
+    **conv_transpose.RULES,
     **pool.RULES,
 }
 """Operator name to rule. An operator that is not here, or only in part, raises `Unsupported`."""

@@ -55,18 +55,25 @@ class Window:
         )
 
 
-def window_of(call: Call, x: Value, y: Value, kernel: tuple[int, ...]) -> Window:
-    """The window of a forward node that leads from `x` to `y` (batch, channels, space)."""
-    axes = x.rank - 2
-    size, out = call.spatial(x), call.spatial(y)
+def plain_window(call: Call, *, over: Value, made: Value, kernel: tuple[int, ...]) -> Window:
+    """Windows that slide over `over`, one for each position of `made`, without padding."""
+    axes = over.rank - 2
     strides = call.integers("strides") or (1,) * axes
     dilations = call.integers("dilations") or (1,) * axes
     pads = call.integers("pads") or (0,) * (2 * axes)
-    mode = call.text("auto_pad", "NOTSET")
     counts = {len(kernel), len(strides), len(dilations), len(pads) // 2}
     if counts != {axes} or len(pads) % 2 or min(*kernel, *strides, *dilations, 1) < 1:
         raise call.unsupported("its window attributes do not fit its input")
-    plain = Window(size, out, kernel, strides, dilations, (0,) * axes, (0,) * axes)
+    none = (0,) * axes
+    return Window(call.spatial(over), call.spatial(made), kernel, strides, dilations, none, none)
+
+
+def window_of(call: Call, x: Value, y: Value, kernel: tuple[int, ...]) -> Window:
+    """The window of a forward node that leads from `x` to `y` (batch, channels, space)."""
+    plain = plain_window(call, over=x, made=y, kernel=kernel)
+    axes = len(kernel)
+    pads = call.integers("pads") or (0,) * (2 * axes)
+    mode = call.text("auto_pad", "NOTSET")
     if mode == "NOTSET":
         return dataclasses.replace(plain, before=pads[:axes], after=pads[axes:])
     if mode == "VALID":

@@ -8,7 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge_sdk.authoring.graph import Attribute, Node
+from edge_sdk.authoring.builder import Builder
+from edge_sdk.authoring.differentiate import differentiate
+from edge_sdk.authoring.graph import Attribute, Node, Type
 from edge_sdk.authoring.rule_check import RuleCase
 from edge_sdk.errors import Unsupported
 
@@ -32,8 +34,7 @@ def case(
         elif given_ is not None:
             arrays[name] = np.array(given_, np.int64 if isinstance(given_, list) else None)
     names = tuple(
-        name if given_ is not None else ""
-        for name, given_ in zip("abcdefgh", inputs, strict=False)
+        name if given_ is not None else "" for name, given_ in zip("abcdefgh", inputs, strict=False)
     )
     made = tuple(f"y{i}" for i in range(outputs))
     floats = [n for n, a in arrays.items() if a.dtype.kind == "f" and a.ndim and n not in settings]
@@ -106,11 +107,7 @@ def test_pads(assert_rule: AssertRule, data: st.DataObject) -> None:
     assert_rule(case("Pad", (2, 3, 4), [0, *pads[:2], 0, *pads[2:]], mode=mode))
 
 
-def test_bounds_known_only_at_run_time_are_refused(assert_rule: AssertRule) -> None:
-    from edge_sdk.authoring.builder import Builder
-    from edge_sdk.authoring.differentiate import differentiate
-    from edge_sdk.authoring.graph import Type
-
+def test_bounds_known_only_at_run_time_are_refused() -> None:
     builder = Builder()
     x = builder.input("x", Type(np.dtype(np.float32), ("batch", 4)))
     bound = builder.input("bound", Type(np.dtype(np.int64), (1,)))

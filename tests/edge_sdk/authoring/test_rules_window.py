@@ -85,6 +85,64 @@ def test_conv_with_drawn_windows(assert_rule: AssertRule, data: st.DataObject) -
     )  # fmt: skip
 
 
+def transposed_case(
+    x: tuple[int, ...], w: tuple[int, ...], *, bias: bool = True, **attributes: Attribute
+) -> RuleCase:
+    inputs = {"x": RNG.normal(size=x), "w": RNG.normal(size=w)}
+    if bias:
+        groups = attributes.get("group", 1)
+        assert isinstance(groups, int)
+        inputs["b"] = RNG.normal(size=w[1] * groups)
+    return RuleCase(Node("ConvTranspose", tuple(inputs), ("y",), attributes), inputs, batched=["x"])
+
+
+TRANSPOSED: dict[str, RuleCase] = {
+    "plain": transposed_case((2, 2, 3, 4), (2, 3, 3, 2)),
+    "no bias": transposed_case((2, 2, 3, 4), (2, 3, 2, 2), bias=False),
+    "doubling": transposed_case((2, 3, 3, 3), (3, 2, 2, 2), strides=(2, 2)),
+    "doubling with room": transposed_case(
+        (2, 2, 3, 4), (2, 2, 3, 3), strides=(2, 2), pads=(1, 1, 1, 1), output_padding=(1, 1)
+    ),
+    "stride beyond the kernel": transposed_case(
+        (2, 2, 3, 3), (2, 1, 2, 2), strides=(3, 3), output_padding=(2, 1)
+    ),
+    "dilated": transposed_case((2, 2, 4, 3), (2, 2, 3, 2), dilations=(2, 3), pads=(1, 0, 2, 1)),
+    "groups": transposed_case((2, 4, 3, 3), (4, 3, 3, 3), group=2, strides=(2, 1)),
+    "depthwise": transposed_case((2, 3, 3, 3), (3, 1, 3, 3), group=3, pads=(1, 1, 1, 1)),
+    "one axis": transposed_case((2, 3, 5), (3, 2, 4), strides=(3,), pads=(1, 2)),
+    "same upper": transposed_case((2, 2, 3, 3), (2, 2, 3, 3), auto_pad="SAME_UPPER", strides=(2, 2)),
+    "same lower": transposed_case((2, 2, 3, 3), (2, 2, 4, 3), auto_pad="SAME_LOWER", strides=(2, 2)),
+    "valid": transposed_case((2, 2, 3, 3), (2, 2, 3, 3), auto_pad="VALID"),
+    "stated shape": transposed_case((2, 2, 3, 3), (2, 2, 3, 3), output_shape=(6, 5), strides=(2, 2)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", TRANSPOSED)
+def test_conv_transpose(name: str, assert_rule: AssertRule) -> None:
+    assert_rule(TRANSPOSED[name])
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.data())
+def test_conv_transpose_with_drawn_windows(assert_rule: AssertRule, data: st.DataObject) -> None:
+    def pair(low: int, high: int) -> tuple[int, int]:
+        return data.draw(st.tuples(st.integers(low, high), st.integers(low, high)))
+
+    kernel, strides, dilations, size = pair(1, 3), pair(1, 3), pair(1, 2), pair(2, 4)
+    pads = pair(0, 1) + pair(0, 1)
+    room = tuple(data.draw(st.integers(0, s - 1)) for s in strides)
+    group = data.draw(st.sampled_from([1, 2]))
+    reach = [(n - 1) * s + (k - 1) * d + 1 + r for n, s, k, d, r in
+             zip(size, strides, kernel, dilations, room, strict=True)]  # fmt: skip
+    assume(all(n > pads[i] + pads[i + 2] for i, n in enumerate(reach)))
+    assert_rule(
+        transposed_case(
+            (2, 2, *size), (2, 2, *kernel), strides=strides, dilations=dilations,
+            pads=pads, output_padding=room, group=group,
+        )
+    )  # fmt: skip
+
+
 def pool_case(op: str, x: tuple[int, ...], **attributes: Attribute) -> RuleCase:
     count = int(np.prod(x))
     values = RNG.permutation(count).reshape(x) / count  # no two equal: no kink
