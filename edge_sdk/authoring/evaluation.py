@@ -8,19 +8,26 @@ from collections.abc import Mapping
 import numpy as np
 from onnx import reference
 
-from edge_sdk.authoring import evaluation_ops, evaluation_pieces
-from edge_sdk.authoring.evaluation_scalars import SCALARS
+from edge_sdk.authoring import (
+    evaluation_norms,
+    evaluation_ops,
+    evaluation_pieces,
+    evaluation_scalars,
+)
 from edge_sdk.authoring.graph import OPSET, Array, Node
 from edge_sdk.authoring.onnx_form import to_node
 
-_OPERATORS = [*evaluation_ops.OPERATORS, *evaluation_pieces.OPERATORS, *SCALARS]
+_OPERATORS = [
+    *evaluation_ops.OPERATORS,
+    *evaluation_pieces.OPERATORS,
+    *evaluation_scalars.OPERATORS,
+    *evaluation_norms.OPERATORS,
+]
 
 
 def run_node(node: Node, inputs: Mapping[str, Array]) -> list[Array]:
     """Outputs of one node, in its order."""
-    evaluator = reference.ReferenceEvaluator(
-        to_node(node), opsets={"": OPSET}, new_ops=_OPERATORS
-    )
+    evaluator = reference.ReferenceEvaluator(to_node(node), opsets={"": OPSET}, new_ops=_OPERATORS)
     feeds = {name: inputs[name] for name in node.inputs if name}
     with np.errstate(all="ignore"):  # as runtimes do
         return [np.asarray(output) for output in evaluator.run(None, feeds)]

@@ -56,4 +56,4 @@ def _erf(x: Floats) -> Floats:
     return np.array(flat, x.dtype).reshape(x.shape)
 
 
-SCALARS: tuple[type[OpRun], ...] = (Erf, Gelu, Mean, Softsign)
+OPERATORS: tuple[type[OpRun], ...] = (Erf, Gelu, Mean, Softsign)

@@ -51,7 +51,7 @@ def gradient_model(case: RuleCase, dtype: type[np.floating]) -> tuple[bytes, dic
         else:
             builder.constants[name] = converted
             builder.types[name] = Type(converted.dtype, converted.shape)
-    builder.types |= infer_outputs(case.node, builder.types, builder.constants)
+    builder.types |= _inferred(case.node, builder)
     builder.nodes.append(case.node)
     floats = [n for n in case.node.outputs if n and builder.types[n].is_float]
     results = run_model(to_model(builder.finish("f", {n: builder.value(n) for n in floats})), feeds)
@@ -93,6 +93,21 @@ def check_rule(
             difference = (float(ahead) - float(behind)) / (2 * step)
             worst = max(worst, abs(float((gradient * direction).sum()) - difference) / usual)
     return worst
+
+
+def _inferred(node: Node, builder: Builder) -> dict[str, Type]:
+    """Types of the outputs; some operators have no form in double precision on paper."""
+    single = {n: _as(np.float32, kind) for n, kind in builder.types.items()}
+    exact = {n: a for n, a in builder.constants.items() if a.dtype.kind != "f"}
+    kinds = infer_outputs(node, single, exact)
+    if "to" in node.attributes:
+        return kinds
+    wide = next((k.dtype for k in builder.types.values() if k.is_float), np.dtype(np.float64))
+    return {name: _as(wide, kind) for name, kind in kinds.items()}
+
+
+def _as(dtype: np.dtype[np.generic] | type[np.floating], kind: Type) -> Type:
+    return Type(np.dtype(dtype), kind.shape) if kind.is_float else kind
 
 
 def _type(array: Array, *, is_open: bool) -> Type:
