@@ -83,7 +83,7 @@ class DeadZone:
                 least=least,
             )
 
-        largest = float(np.max(candidates.sizes, initial=0))
+        largest = float(np.max(np.abs(candidates.values), initial=0))
         if largest == 0:
             return encode_with(np.float32(0))
         finest = max(largest * _FINEST, candidates.least / DEAD_ZONE, _LEAST_STEP)
@@ -114,40 +114,48 @@ class DeadZone:
 class _Candidates:
     """The only coordinates that can be other than zero within the budget."""
 
-    positions: Whole
-    sizes: Vector
-    """Their magnitudes."""
-    negative: NDArray[np.bool_]
+    positions: Whole | None
+    """Ascending; None for all coordinates."""
+    values: Vector
     least: float
     """Magnitudes below are not among them."""
 
+    def within(self, first: int, end: int) -> tuple[Whole | None, Vector]:
+        """Positions and values of those from coordinate `first` up to `end`."""
+        if self.positions is None:
+            return None, self.values[first:end]
+        low, high = np.searchsorted(self.positions, (first, end))
+        return self.positions[low:high] - first, self.values[low:high]
+
 
 def _candidates(vector: Vector, rate: float) -> _Candidates:
-    """The largest magnitudes, as many as could be sent at all.
+    """The largest magnitudes, as many as could be sent at all, unless it is many.
 
     A coordinate that is not zero costs its sign and at least about half a bit for its position.
     """
-    sizes = np.abs(vector)
     wanted = int(len(vector) * rate / 1.5) + 1
-    least = np.float32(0)
-    if wanted < len(vector):
-        least = np.partition(sizes, len(vector) - wanted)[len(vector) - wanted]
+    if 3 * wanted > len(vector):
+        return _Candidates(None, vector, 0.0)
+    sizes = np.abs(vector)
+    least = np.partition(sizes, len(vector) - wanted)[len(vector) - wanted]
     positions = np.flatnonzero(sizes >= least if least else sizes)
-    return _Candidates(positions, sizes[positions], vector[positions] < 0, float(least))
+    return _Candidates(positions, vector[positions], float(least))
 
 
 def _encode_chunk(candidates: _Candidates, step: np.float32, place: Place) -> bytes:
     first, end = span_of(place)
-    low, high = np.searchsorted(candidates.positions, (first, end))
-    some = low + np.flatnonzero(candidates.sizes[low:high] >= np.float32(DEAD_ZONE) * step)
+    positions, values = candidates.within(first, end)
+    sizes = np.abs(values)
+    some = np.flatnonzero(sizes >= np.float32(DEAD_ZONE) * step)
     if not step:
         some = some[:0]
-    steps = np.divide(candidates.sizes[some], step, dtype=np.float64)
+    steps = np.divide(sizes[some], step, dtype=np.float64)
     levels = np.maximum(np.floor(steps + (1 - DEAD_ZONE)).astype(np.int64), 1)
     offsets = bytes(_mean_offset(steps, levels, ones) for ones in (True, False))
     head = write_reals(np.array([step], np.float32), 32) + offsets
-    np.negative(levels, where=candidates.negative[some], out=levels)
-    return head + write_levels(candidates.positions[some] - first, levels, span=end - first)
+    np.negative(levels, where=values[some] < 0, out=levels)
+    where = some if positions is None else positions[some]
+    return head + write_levels(where, levels, span=end - first)
 
 
 def _mean_offset(steps: NDArray[np.float64], levels: Whole, ones: bool) -> int:
@@ -169,7 +177,7 @@ def _first_guess(candidates: _Candidates, dimension: int, rate: float) -> float:
     """
     low_rate = min(rate, 1.0)
     cost = 3.5 + 0.8 * int(1 / low_rate).bit_length()
-    sizes = candidates.sizes
+    sizes = np.abs(candidates.values)
     rank = min(int(low_rate * dimension / cost), len(sizes) - 1)
     threshold = float(np.partition(sizes, len(sizes) - 1 - rank)[len(sizes) - 1 - rank])
     doublings = max(rate - 1.0, 0.0)

@@ -12,7 +12,7 @@ from typing import ClassVar
 import numpy as np
 
 from edge_sdk.codecs.cursor import Cursor, pack_varint
-from edge_sdk.codecs.fedzip_clusters import Clusters, cluster, prune
+from edge_sdk.codecs.fedzip_clusters import Clusters, cluster, label_counts, prune
 from edge_sdk.codecs.fedzip_streams import Encoding, paper_bits, read_labels, write_labels
 from edge_sdk.codecs.fitting import fit_chunks, span_of
 from edge_sdk.codecs.huffman import MAX_SYMBOLS
@@ -129,7 +129,7 @@ class FedZip:
 def _part(tensor: Clusters, low: int, high: int) -> Clusters:
     """Entries `low` up to `high`, with the centroids that they use."""
     labels = tensor.labels[low:high]
-    used = np.flatnonzero(np.bincount(labels, minlength=len(tensor.centroids)))
+    used = np.flatnonzero(label_counts(labels, len(tensor.centroids)))
     renumber = np.zeros(len(tensor.centroids), np.uint8)
     renumber[used] = np.arange(len(used))
     return Clusters(centroids=tensor.centroids[used], labels=renumber[labels])

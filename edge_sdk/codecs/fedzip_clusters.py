@@ -14,6 +14,8 @@ from edge_sdk.values import Vector
 
 ITERATIONS = 4
 
+_SLAB = 1 << 16
+
 Labels = NDArray[np.uint8]
 """Number of the centroid of every entry."""
 
@@ -58,12 +60,22 @@ def cluster(tensor: Vector, k: int) -> Clusters:
     return _labelled(tensor, centroids)
 
 
+def label_counts(labels: Labels, alphabet: int) -> NDArray[np.int64]:
+    """How often each label below `alphabet` occurs; by slabs, since bincount widens its input."""
+    counts = np.zeros(alphabet, np.int64)
+    for start in range(0, len(labels), _SLAB):
+        counts += np.bincount(labels[start : start + _SLAB], minlength=alphabet)
+    return counts
+
+
 def _sums_from_zero(values: Vector) -> NDArray[np.float64]:
     """S of length n + 1, so that S[j] - S[i] is the sum of values i up to j, which ascend."""
     zero = int(np.searchsorted(values, 0))
-    upper = np.cumsum(values[zero:], dtype=np.float64)
-    lower = np.cumsum(values[:zero][::-1], dtype=np.float64)[::-1]
-    return np.concatenate([-lower, [0.0], upper])
+    sums = np.zeros(len(values) + 1)
+    np.cumsum(values[zero:], out=sums[zero + 1 :])
+    np.cumsum(values[:zero][::-1], out=sums[:zero][::-1])
+    np.negative(sums[:zero], out=sums[:zero])
+    return sums
 
 
 def _midpoints(centroids: NDArray[np.float64]) -> Vector:
@@ -80,7 +92,7 @@ def _labelled(tensor: Vector, centroids: NDArray[np.float64]) -> Clusters:
     labels = np.zeros(len(tensor), np.uint8)
     for bound in _midpoints(centroids):
         labels += tensor > bound
-    used = np.flatnonzero(np.bincount(labels, minlength=len(centroids)))
+    used = np.flatnonzero(label_counts(labels, len(centroids)))
     distinct, merged = np.unique(centroids[used].astype(np.float32), return_inverse=True)
     renumber = np.zeros(len(centroids), np.uint8)
     renumber[used] = merged

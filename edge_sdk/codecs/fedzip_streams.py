@@ -10,7 +10,7 @@ from enum import IntEnum
 import numpy as np
 
 from edge_sdk.codecs.cursor import Cursor, pack_bits, pack_varint
-from edge_sdk.codecs.fedzip_clusters import Labels
+from edge_sdk.codecs.fedzip_clusters import Labels, label_counts
 from edge_sdk.codecs.gaps import Whole, read_positions, write_positions
 from edge_sdk.codecs.huffman import read_symbols, write_symbols
 from edge_sdk.errors import Corrupt
@@ -32,7 +32,7 @@ class Encoding(IntEnum):
 
 def write_labels(labels: Labels, alphabet: int, encoding: Encoding) -> bytes:
     """`labels` (at least one) below `alphabet` (2 to 16), each label used."""
-    counts = np.bincount(labels, minlength=alphabet)
+    counts = label_counts(labels, alphabet)
     if encoding is Encoding.HUFFMAN:
         return write_symbols(labels, counts.tolist())
     common = int(np.argmax(counts))
@@ -75,7 +75,7 @@ def paper_bits(labels: Labels, alphabet: int, encoding: Encoding) -> int:
     symbols can have. Addresses: 27 bits each. Differences: the digits of each gap, without anything
     to tell where one ends.
     """
-    counts = np.bincount(labels, minlength=alphabet)
+    counts = label_counts(labels, alphabet)
     if encoding is Encoding.HUFFMAN:
         return int(len(labels) + counts.min() * (alphabet > 1))
     common = int(np.argmax(counts))

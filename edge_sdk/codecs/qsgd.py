@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 
 from edge_sdk.codecs.cursor import Cursor
 from edge_sdk.codecs.fitting import fit_chunks, span_of
+from edge_sdk.codecs.gaps import Whole
 from edge_sdk.codecs.intake import MAX_MAGNITUDE, require_vector
 from edge_sdk.codecs.levels import read_levels, write_levels
-from edge_sdk.codecs.signs import random_words, stream_key
+from edge_sdk.codecs.signs import Words, random_words, stream_key
 from edge_sdk.errors import Corrupt, Misuse
 from edge_sdk.values import Coordinates, Piece, Place, Vector
 
@@ -24,6 +25,7 @@ WIRE_ID = 21
 
 MAX_BUCKET = 1 << 15
 
+_SLAB = 1 << 16
 _PURPOSE = 0x44475351
 """`QSGD`: the stream that rounds; the decoder does not need it."""
 
@@ -85,17 +87,29 @@ class Qsgd:
 
     def _encode_chunk(self, vector: Vector, place: Place) -> bytes:
         first, end = span_of(place)
-        values = vector[first:end]
-        norms = bucket_norms(values, self.bucket)
         key = stream_key(_PURPOSE, place.seed & 0xFFFFFFFF, place.seed >> 32, place.index)
-        coins = random_words(key, first=0, count=len(values)) * 2.0**-32
+        slab = max(_SLAB // self.bucket, 1) * self.bucket
+        norms: list[NDArray[np.float32]] = []
+        positions: list[Whole] = []
+        levels: list[Whole] = []
+        for start in range(first, end, slab):
+            values = vector[start : min(start + slab, end)]
+            norms.append(bucket_norms(values, self.bucket))
+            words = random_words(key, first=start - first, count=len(values))
+            rounded = self._rounded(values, norms[-1], words)
+            some = np.flatnonzero(rounded)
+            positions.append(some + (start - first))
+            levels.append(np.where(values[some] < 0, -rounded[some], rounded[some]))
+        head = self.bucket.to_bytes(2, "little") + np.concatenate(norms).astype("<f4").tobytes()
+        return head + write_levels(
+            np.concatenate(positions), np.concatenate(levels), span=end - first
+        )
+
+    def _rounded(self, values: Vector, norms: NDArray[np.float32], words: Words) -> Whole:
+        """Magnitudes in levels, up where the fraction and the random word make one."""
         wide = np.repeat(norms.astype(np.float64), self.bucket)[: len(values)]
         units = np.divide(np.abs(values), wide, out=np.zeros_like(wide), where=wide > 0)
-        levels = np.floor(units * self.levels + coins).astype(np.int64)
-        positions = np.flatnonzero(levels)
-        levels = np.where(values[positions] < 0, -levels[positions], levels[positions])
-        head = self.bucket.to_bytes(2, "little") + norms.astype("<f4").tobytes()
-        return head + write_levels(positions, levels, span=len(values))
+        return np.floor(units * self.levels + words * 2.0**-32).astype(np.int64)
 
 
 def bucket_norms(values: Vector, bucket: int) -> NDArray[np.float32]:

@@ -1,5 +1,7 @@
 """Promises of every sparse codec: second decoder, chunks, limits, hostile bytes, expectation."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import example, given, settings
@@ -297,6 +299,18 @@ def test_specs_out_of_bounds_are_unsupported(spec: str) -> None:
 def test_frame_fields_out_of_bounds_are_unsupported(ids: tuple[int, int]) -> None:
     with pytest.raises(Unsupported):
         codec_from_frame(*ids)
+
+
+@pytest.mark.parametrize("codec", CODECS, ids=lambda codec: codec.spec)
+def test_encoding_takes_at_most_three_times_the_vector_and_a_chunks_work(
+    codec: FramedCodec,
+) -> None:
+    vector = heavy(1 << 20)
+    tracemalloc.start()
+    codec.encode(vector, seed=0, chunk_bytes=65_480)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak <= 3 * vector.nbytes + (16 << 20)  # the second is one chunk's working memory
 
 
 def test_chunks_too_small_for_anything_are_misuse() -> None:
