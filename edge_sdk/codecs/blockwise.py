@@ -34,12 +34,12 @@ from edge_sdk.codecs.intake import MAX_CHUNKS, MAX_MAGNITUDE, require_place, req
 from edge_sdk.codecs.ladder import BLOCK_SIZES, Reals
 from edge_sdk.codecs.waterfill import (
     Plan,
-    Spread,
     best_plan,
     block_energies,
     drawn_bits,
     plan_for,
     spread_of,
+    spreads_of,
 )
 from edge_sdk.errors import Corrupt, Misuse, TooLarge
 from edge_sdk.values import Coordinates, Piece, Place, Vector
@@ -102,23 +102,22 @@ class Blockwise:
         require_vector(vector, limit=MAX_MAGNITUDE)
         energies = block_energies(vector)
         budget = Budget(self.rate * len(vector) / 8, chunk_bytes)
-        largest = BLOCK_SIZES[-1]
-        while True:
-            draft = budget.draft(vector, energies, largest, seed)
+        sizes: tuple[int, ...] = BLOCK_SIZES
+        while sizes:
+            draft = budget.draft(vector, energies, sizes, seed)
             payloads = draft.payloads(chunk_bytes)
             if payloads:
                 return payloads
-            if draft.plan.block == BLOCK_SIZES[0]:
-                raise Misuse(f"a block does not fit into {chunk_bytes} bytes")
-            largest = draft.plan.block - 1
+            sizes = sizes[: sizes.index(draft.plan.block)]
+        raise Misuse(f"a block does not fit into {chunk_bytes} bytes")
 
     def forecast(self, vector: Vector, *, chunk_bytes: int) -> Forecast:
         """What `encode` is expected to make of `vector`, at a small part of its cost."""
         require_vector(vector, limit=MAX_MAGNITUDE)
         energies = block_energies(vector)
         budget = Budget(self.rate * len(vector) / 8, chunk_bytes)
-        spreads, count = budget.spreads(energies), budget.chunks(len(vector))
-        plan = best_plan(spreads, budget.bits(count), largest=BLOCK_SIZES[-1])
+        count = budget.chunks(len(vector))
+        plan = best_plan(spreads_of(energies), budget.bits(count))
         energy = sum(energies[BLOCK_SIZES[-1]].tolist())
         return Forecast(
             error=plan.error / energy if energy else 0.0,
@@ -199,15 +198,13 @@ class Budget:
         each = FRAME_HEADER_BYTES + _CHUNK_BYTES
         return 8 * max(self.wire_bytes - count * each, _LEAST_BYTES)
 
-    def spreads(self, energies: dict[int, Reals]) -> dict[int, Spread]:
-        """Spread of the blocks' root mean squares, by block size."""
-        return {n: spread_of(sums / n) for n, sums in energies.items()}
-
-    def draft(self, vector: Vector, energies: dict[int, Reals], largest: int, seed: int) -> "Draft":
+    def draft(
+        self, vector: Vector, energies: dict[int, Reals], sizes: tuple[int, ...], seed: int
+    ) -> "Draft":
         """The update's best plan, corrected by a pilot and carried out up to the coding."""
         count = self.chunks(len(vector))
         bits = self.bits(count)
-        plan = best_plan(self.spreads(energies), bits, largest=largest)
+        plan = best_plan(spreads_of(energies), bits, sizes=sizes)
         sums = energies[plan.block]
         plan = corrected(plan, vector, sums, bits, seed)
         return Draft.of(plan, vector, sums, seed=seed, purpose=CODING, chunks=count)
@@ -274,12 +271,12 @@ class Draft:
     def payload(self, index: int, count: int) -> bytes:
         """Chunk `index` of `count`."""
         writer = BitWriter()
-        self.write(writer, slice(index, None, count), index)
+        self.head.write(writer)
+        self.write_blocks(writer, slice(index, None, count), index)
         return writer.to_bytes()
 
-    def write(self, writer: BitWriter, part: slice, index: int) -> None:
-        """Head, levels and coefficients of a part of the blocks, as chunk `index`."""
-        self.head.write(writer)
+    def write_blocks(self, writer: BitWriter, part: slice, index: int) -> None:
+        """Levels and coefficients of a part of the blocks, as chunk `index`."""
         levels = self.levels[part]
         write_levels(writer, levels, self.plan.lowest)
         order = sent_order(levels)

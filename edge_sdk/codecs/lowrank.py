@@ -49,6 +49,7 @@ from edge_sdk.codecs.waterfill import (
     best_plan,
     block_energies,
     price,
+    spreads_of,
     sum_groups,
 )
 from edge_sdk.errors import Misuse, TooLarge
@@ -56,8 +57,6 @@ from edge_sdk.values import Coordinates, Layout, Piece, Place, Vector
 
 WIRE_ID = 33
 
-_UNIT = BLOCK_SIZES[-1]
-"""Chunks are cut between such blocks."""
 _ROUNDS = 4
 """How often the step is planned anew and further components are looked for."""
 _LEAST_SIDE = 4
@@ -118,44 +117,42 @@ class LowRank:
         The predicted error decides how many components each matrix gets.
         """
         self._require(vector)
-        units = -(-len(vector) // _UNIT)
-        count = min(self._budget(vector, chunk_bytes).chunks(len(vector)), units)
-        largest = BLOCK_SIZES[-1]
-        while True:
-            search = self._search(vector, count, chunk_bytes, largest)
+        count = Budget(self.rate * len(vector) / 8, chunk_bytes).chunks(len(vector))
+        sizes: tuple[int, ...] = BLOCK_SIZES
+        while sizes:
+            search = self._search(vector, count, chunk_bytes, sizes)
             payloads = search.payloads(seed)
             over = max(map(len, payloads)) / chunk_bytes
             if over <= 1:
                 return payloads
-            if count < min(units, MAX_CHUNKS):
-                count = min(max(count + 1, int(count * over)), units, MAX_CHUNKS)
-            elif search.plan.block > BLOCK_SIZES[0]:
-                largest = search.plan.block - 1
+            most = min(-(-len(vector) // search.plan.block), MAX_CHUNKS)
+            if count < most:
+                count = min(max(count + 1, int(count * over)), most)
             else:
-                raise Misuse(f"{_UNIT} coordinates do not fit into {chunk_bytes} bytes")
+                sizes = sizes[: sizes.index(search.plan.block)]
+        raise Misuse(f"a block does not fit into {chunk_bytes} bytes")
 
     def forecast(self, vector: Vector, *, chunk_bytes: int) -> Forecast:
         """What `encode` is expected to make of `vector`; costs about as much as encoding."""
         self._require(vector)
-        units = -(-len(vector) // _UNIT)
-        count = min(self._budget(vector, chunk_bytes).chunks(len(vector)), units)
-        search = self._search(vector, count, chunk_bytes, BLOCK_SIZES[-1])
-        energy = sum(block_energies(vector)[_UNIT].tolist())
+        count = Budget(self.rate * len(vector) / 8, chunk_bytes).chunks(len(vector))
+        search = self._search(vector, count, chunk_bytes, BLOCK_SIZES)
+        energy = sum(block_energies(vector)[BLOCK_SIZES[-1]].tolist())
         bits = search.plan.bits + search.part_bits()
         return Forecast(
             error=search.plan.error / energy if energy else 0.0,
-            wire_bytes=bits / 8 + count * (FRAME_HEADER_BYTES + _CHUNK_BYTES),
+            wire_bytes=bits / 8 + search.count * (FRAME_HEADER_BYTES + _CHUNK_BYTES),
         )
 
     def decode(self, payload: bytes, place: Place) -> Piece:
         """See `Codec.decode`; the coordinates are neighbours."""
         require_place(place)
-        first, end = _span(place.dimension, place.index, place.count)
+        reader = BitReader(payload)
+        head = Head.read(reader)
+        first, end = _span(place.dimension, place.index, place.count, head.block)
         if end - first > MAX_SPAN:
             raise TooLarge(f"chunk of {end - first} coordinates, limit {MAX_SPAN}")
-        reader = BitReader(payload)
         parts = read_parts(reader, end - first)
-        head = Head.read(reader)
         blocks = -(-(end - first) // head.block)
         values = read_blocks(reader, head, blocks, place)[: end - first]
         reader.end()
@@ -167,23 +164,30 @@ class LowRank:
         if self.matrices and self.matrices[-1].end > len(vector):
             raise Misuse(f"{self.matrices[-1]} in a vector of {len(vector)} coordinates")
 
-    def _budget(self, vector: Vector, chunk_bytes: int) -> Budget:
-        return Budget(self.rate * len(vector) / 8, chunk_bytes)
+    def _search(
+        self, vector: Vector, count: int, chunk_bytes: int, sizes: tuple[int, ...]
+    ) -> "_Search":
+        """Components and plan for at most `count` chunks.
 
-    def _search(self, vector: Vector, count: int, chunk_bytes: int, largest: int) -> "_Search":
-        bits = self._budget(vector, chunk_bytes).bits(count)
-        search = _Search(vector, bits, largest, count, list(self._cut(len(vector), count)))
+        Chunks are cut between blocks: where there are several, the size of blocks is chosen first.
+        """
+        bits = Budget(self.rate * len(vector) / 8, chunk_bytes).bits(count)
+        if count > 1:
+            spreads = spreads_of(block_energies(vector))
+            sizes = (best_plan(spreads, bits, sizes=sizes).block,)
+            count = min(count, -(-len(vector) // sizes[0]))
+        search = _Search(vector, bits, sizes, count, list(self._cut(len(vector), count, sizes[0])))
         search.run()
         return search
 
-    def _cut(self, dimension: int, count: int) -> Iterator[tuple[int, Matrix]]:
-        """Chunk number and place within it of every part of a matrix worth a look."""
+    def _cut(self, dimension: int, count: int, block: int) -> Iterator[tuple[int, Matrix]]:
+        """First coordinate of a chunk, and place within it of every matrix worth a look."""
         for index in range(count if self.matrices else 0):
-            first, end = _span(dimension, index, count)
+            first, end = _span(dimension, index, count, block)
             for matrix in self.matrices:
                 part = matrix.within(first, end)
                 if part and _is_worth_a_look(part):
-                    yield index, part
+                    yield first, part
 
 
 def _is_worth_a_look(matrix: Matrix) -> bool:
@@ -191,14 +195,14 @@ def _is_worth_a_look(matrix: Matrix) -> bool:
     return not small and matrix.rows * matrix.columns >= _LEAST_ENTRIES
 
 
-def _span(dimension: int, index: int, count: int) -> tuple[int, int]:
+def _span(dimension: int, index: int, count: int, block: int) -> tuple[int, int]:
     """First coordinate of a chunk and one past its last.
 
     Raises:
-        Corrupt: more chunks than units.
+        Corrupt: more chunks than blocks.
     """
-    first, end = share(-(-dimension // _UNIT), index=index, count=count)
-    return first * _UNIT, min(end * _UNIT, dimension)
+    first, end = share(-(-dimension // block), index=index, count=count)
+    return first * block, min(end * block, dimension)
 
 
 class _Search:
@@ -208,14 +212,14 @@ class _Search:
         self,
         vector: Vector,
         bits: float,
-        largest: int,
+        sizes: tuple[int, ...],
         count: int,
         places: list[tuple[int, Matrix]],
     ) -> None:
         self._vector = vector
         self._bits = bits
-        self._largest = largest
-        self._count = count
+        self._sizes = sizes
+        self.count = count
         self._places = places
         self._found: list[list[Component]] = [[] for _ in places]
         self._rest = vector.copy() if places else vector
@@ -237,9 +241,9 @@ class _Search:
     def part_bits(self) -> int:
         """Size of all components."""
         sizes = 0
-        for index in range(self._count):
+        for index in range(self.count):
             writer = BitWriter()
-            write_parts(writer, self._parts(index))
+            write_parts(writer, self._parts(self._span(index)[0]))
             sizes += writer.size
         return sizes
 
@@ -250,30 +254,34 @@ class _Search:
         plan = corrected(self.plan, self._rest, sums, bits, seed)
         draft = Draft.of(plan, self._rest, sums, seed=seed, purpose=CODING)
         made: list[bytes] = []
-        for index in range(self._count):
+        for index in range(self.count):
             writer = BitWriter()
-            write_parts(writer, self._parts(index))
-            first, end = _span(len(self._vector), index, self._count)
-            draft.write(writer, slice(first // plan.block, -(-end // plan.block)), index)
+            first, end = self._span(index)
+            draft.head.write(writer)
+            write_parts(writer, self._parts(first))
+            draft.write_blocks(writer, slice(first // plan.block, -(-end // plan.block)), index)
             made.append(writer.to_bytes())
         return made
 
     def _plan(self) -> Plan:
-        spreads = Budget(0, 0).spreads(block_energies(self._rest))
         bits = max(self._bits - self.part_bits(), 8.0)
-        return best_plan(spreads, bits, largest=self._largest)
+        return best_plan(spreads_of(block_energies(self._rest)), bits, sizes=self._sizes)
 
-    def _parts(self, index: int) -> Parts:
+    def _span(self, index: int) -> tuple[int, int]:
+        """Coordinates of a chunk; a single chunk has all, whatever the size of blocks."""
+        return _span(len(self._vector), index, self.count, self._sizes[0])
+
+    def _parts(self, first: int) -> Parts:
+        """Components of the chunk that begins at `first`."""
         return [
             (place, found)
             for (chunk, place), found in zip(self._places, self._found, strict=True)
-            if chunk == index and found
+            if chunk == first and found
         ]
 
     def _grow(self, number: int) -> bool:
         """Take components of one matrix while they pay; whether there was one."""
-        index, place = self._places[number]
-        first, _ = _span(len(self._vector), index, self._count)
+        first, place = self._places[number]
         rest = Matrix(first + place.first, place.rows, place.columns).of(self._rest)
         found = self._found[number]
         before = price(self._energies(rest), self.plan)

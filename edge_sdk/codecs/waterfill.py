@@ -117,19 +117,26 @@ def spread_of(mean_squares: Reals) -> Spread:
     return Spread(first, np.bincount(places - first), len(mean_squares) - len(positive))
 
 
-def best_plan(spreads: dict[int, Spread], budget_bits: float, *, largest: int) -> Plan:
-    """The plan of least predicted error with blocks up to `largest`.
+def spreads_of(energies: dict[int, Reals]) -> dict[int, Spread]:
+    """Spread of the blocks' root mean squares, by block size."""
+    return {n: spread_of(sums / n) for n, sums in energies.items()}
+
+
+def best_plan(
+    spreads: dict[int, Spread], budget_bits: float, *, sizes: tuple[int, ...] = BLOCK_SIZES
+) -> Plan:
+    """The plan of least predicted error with blocks of these `sizes`.
 
     Args:
         spreads: by block size.
         budget_bits: for everything but what each chunk costs; what cannot be met is undercut.
-        largest: most coordinates of a block.
+        sizes: coordinates that a block may have.
     """
     plans: list[Plan] = []
-    for n, spread in spreads.items():
-        for lowest in FIRST_LEVELS[n] if n <= largest else ():
+    for n in sizes:
+        for lowest in FIRST_LEVELS[n]:
             near = plans[-1].step if plans else None
-            plans.append(plan_for(spread, n, lowest, budget_bits, near=near))
+            plans.append(plan_for(spreads[n], n, lowest, budget_bits, near=near))
     return min(plans, key=lambda plan: plan.error)
 
 
