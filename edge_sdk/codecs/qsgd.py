@@ -109,7 +109,8 @@ class Qsgd:
         """Magnitudes in levels, up where the fraction and the random word make one."""
         wide = np.repeat(norms.astype(np.float64), self.bucket)[: len(values)]
         units = np.divide(np.abs(values), wide, out=np.zeros_like(wide), where=wide > 0)
-        return np.floor(units * self.levels + words * 2.0**-32).astype(np.int64)
+        levels: Whole = np.floor(units * self.levels + words * 2.0**-32).astype(np.int64)
+        return levels
 
 
 def bucket_norms(values: Vector, bucket: int) -> NDArray[np.float32]:
