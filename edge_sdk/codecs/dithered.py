@@ -121,14 +121,19 @@ class Dithered:
         step = self._step(vector, tiling, chunk_bytes)
         count = max(1, int(self.rate * len(vector) / 8 / chunk_bytes), -(-len(vector) // MAX_SPAN))
         count = min(count, tiling.blocks)
+        most = min(tiling.blocks, MAX_CHUNKS)
         while True:
-            places = (Place(len(vector), index, count, seed) for index in range(count))
-            payloads = [self._encode_chunk(vector, tiling, step, place) for place in places]
-            if max(map(len, payloads)) <= chunk_bytes:
+            payloads: list[bytes] = []
+            for index in range(count):
+                place = Place(len(vector), index, count, seed)
+                payloads.append(self._encode_chunk(vector, tiling, step, place))
+                if len(payloads[-1]) > chunk_bytes:
+                    break
+            else:
                 return payloads
-            if count == min(tiling.blocks, MAX_CHUNKS):
+            if count == most:
                 raise Misuse(f"a block needs more than {chunk_bytes} bytes")
-            count = min(count + 1 + count // 50, tiling.blocks, MAX_CHUNKS)
+            count = min(max(count + 1, -(-count * len(payloads[-1]) // chunk_bytes)), most)
 
     def decode(self, payload: bytes, place: Place) -> Piece:
         """See `Codec.decode`."""
