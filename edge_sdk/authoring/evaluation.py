@@ -12,6 +12,7 @@ from edge_sdk.authoring import (
     evaluation_norms,
     evaluation_ops,
     evaluation_pieces,
+    evaluation_resize,
     evaluation_scalars,
 )
 from edge_sdk.authoring.graph import OPSET, Array, Node
@@ -20,6 +21,7 @@ from edge_sdk.authoring.onnx_form import to_node
 _OPERATORS = [
     *evaluation_ops.OPERATORS,
     *evaluation_pieces.OPERATORS,
+    *evaluation_resize.OPERATORS,
     *evaluation_scalars.OPERATORS,
     *evaluation_norms.OPERATORS,
 ]

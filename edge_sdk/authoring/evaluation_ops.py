@@ -6,7 +6,6 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 from onnx.reference.op_run import OpRun
-from onnx.reference.ops.op_resize import Resize as LibraryResize
 
 from edge_sdk.authoring.evaluation_windows import (
     Floats,
@@ -149,29 +148,34 @@ class MaxUnpool(OpRun):
         return (result,)
 
 
-class Resize(LibraryResize):
-    """ONNX Resize; nearest by whole factors here, everything else by the library."""
+class GlobalMaxPool(OpRun):
+    """ONNX GlobalMaxPool."""
 
     op_domain = ""
 
-    def _run(  # type: ignore[override]  # the library spells out each attribute
-        self, x: Floats, *inputs: NDArray[np.generic] | None, **attributes: object
-    ) -> tuple[Floats]:
-        plain = {
-            "mode": "nearest",
-            "coordinate_transformation_mode": "asymmetric",
-            "nearest_mode": "floor",
-        }
-        scales = np.asarray(inputs[1]) if len(inputs) == 2 else np.array(0.5)
-        if any(attributes.get(key) != plain[key] for key in plain) or (scales % 1).any():
-            made: tuple[Floats] = super()._run(x, *inputs, **attributes)  # type: ignore[arg-type]  # passed on as they came
-            return made
-        for axis, factor in enumerate(scales.astype(int)):
-            x = x if factor == 1 else np.repeat(x, factor, axis)
-        return (x,)
+    def _run(self, x: Floats) -> tuple[Floats]:
+        return (x.max(axis=tuple(range(2, x.ndim)), keepdims=True),)
 
 
-OPERATORS: tuple[type[OpRun], ...] = (Conv, ConvTranspose, MaxPool, MaxUnpool, Resize)
+class GlobalLpPool(OpRun):
+    """ONNX GlobalLpPool."""
+
+    op_domain = ""
+
+    def _run(self, x: Floats, *, p: int | None = None) -> tuple[Floats]:
+        power = p or 2
+        total = (np.abs(x) ** power).sum(axis=tuple(range(2, x.ndim)), keepdims=True)
+        return ((total ** (1 / power)).astype(x.dtype),)
+
+
+OPERATORS: tuple[type[OpRun], ...] = (
+    Conv,
+    ConvTranspose,
+    GlobalLpPool,
+    GlobalMaxPool,
+    MaxPool,
+    MaxUnpool,
+)
 
 
 def _with_bias(y: Floats, b: Floats | None) -> Floats:

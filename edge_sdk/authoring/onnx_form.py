@@ -3,6 +3,7 @@
 One of the three files that know the onnx library, with `reading` and `evaluation`.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -127,7 +128,30 @@ def infer_outputs(
         opset_imports=[helper.make_opsetid("", OPSET)],
         ir_version=IR_VERSION,
     )
-    return {name: to_type(proto, name) for name, proto in outputs.items()}
+    made = {name: to_type(proto, name) for name, proto in outputs.items()}
+    if node.op == "Resize":
+        made[node.outputs[0]] = _resized(node, types, constants, made[node.outputs[0]])
+    return made
+
+
+def _resized(
+    node: Node, types: Mapping[str, Type], constants: Mapping[str, Array], made: Type
+) -> Type:
+    """Type of a Resize, which the library gives up on when one size of the input is open."""
+    before = types[node.inputs[0]].shape
+    given = [constants.get(name) for name in (*node.inputs[2:4], "", "")[:2]]
+    how = next((array for array in given if array is not None and array.size), None)
+    if before is None or how is None or "keep_aspect_ratio_policy" in node.attributes:
+        return made
+    axes = node.attributes.get("axes", tuple(range(len(before))))
+    shape = list(before)
+    for axis, number in zip(axes, how.tolist(), strict=True):  # type: ignore[arg-type]  # axes are whole numbers
+        size = shape[axis]
+        if how.dtype.kind == "i":
+            shape[axis] = number
+        elif number != 1:
+            shape[axis] = math.floor(size * number) if isinstance(size, int) else None
+    return Type(made.dtype, tuple(shape))
 
 
 def _attribute(key: str, value: Attribute) -> onnx.AttributeProto:

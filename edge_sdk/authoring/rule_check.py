@@ -98,8 +98,8 @@ def check_rule(
 def _inferred(node: Node, builder: Builder) -> dict[str, Type]:
     """Types of the outputs; some operators have no form in double precision on paper."""
     single = {n: _as(np.float32, kind) for n, kind in builder.types.items()}
-    exact = {n: a for n, a in builder.constants.items() if a.dtype.kind != "f"}
-    kinds = infer_outputs(node, single, exact)
+    known = {n: a.astype(single[n].dtype) for n, a in builder.constants.items()}
+    kinds = infer_outputs(node, single, known)
     if "to" in node.attributes:
         return kinds
     wide = next((k.dtype for k in builder.types.values() if k.is_float), np.dtype(np.float64))

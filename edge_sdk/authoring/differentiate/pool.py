@@ -102,8 +102,66 @@ def global_average_pool(call: Call) -> Cotangents:
     return (call.builder.op("Expand", share, call.builder.ints([1, 1, *size])),)
 
 
+def global_max_pool(call: Call) -> Cotangents:
+    """To the position that won; equal ones share."""
+    x, y, builder = call.x(0), call.y(), call.builder
+    winners = builder.op("Equal", x, y).cast(x.type.dtype)
+    space = range(2, x.rank)
+    return (winners * (call.dy / winners.sum(*space, keepdims=True)),)
+
+
+def lp_pool(call: Call) -> Cotangents:
+    """y = (sum |x|^p)^(1/p), so dx = sign(x) |x|^(p-1) times its windows' sum of dy y^(1-p)."""
+    x, y, power = call.x(0), call.y(), call.integer("p", 2)
+    window = window_of(call, x, y, call.integers("kernel_shape") or ())
+    channels = call.fixed(x, 1)
+    ones = np.ones((channels, 1, *window.kernel), x.type.dtype)
+    share = _over_power(call.dy, y, power)
+    return (spread(share, call.builder.constant(ones), window, channels) * _slope(x, power),)
+
+
+def global_lp_pool(call: Call) -> Cotangents:
+    """As `lp_pool` with one window over everything."""
+    x, power = call.x(0), call.integer("p", 2)
+    return (_over_power(call.dy, call.y(), power) * _slope(x, power),)
+
+
+def _over_power(dy: Value, y: Value, power: int) -> Value:
+    """dy / y^(p-1); 0 where y is 0, as all its taps are then."""
+    if power == 1:
+        return dy
+    builder = dy.builder
+    zero, one = (builder.constant(np.array(n, y.type.dtype)) for n in (0, 1))
+    safe = builder.op("Where", builder.op("Equal", y, zero), one, y)
+    exponent = builder.constant(np.array(power - 1, y.type.dtype))
+    return dy / builder.op("Pow", safe, exponent)
+
+
+def _slope(x: Value, power: int) -> Value:
+    """sign(x) |x|^(p-1)."""
+    builder = x.builder
+    if power == 2:
+        return x
+    sign = builder.op("Sign", x)
+    if power == 1:
+        return sign
+    exponent = builder.constant(np.array(power - 1, x.type.dtype))
+    return sign * builder.op("Pow", builder.op("Abs", x), exponent)
+
+
+def max_unpool(call: Call) -> Cotangents:
+    """What was placed is picked again, by the same flat index."""
+    flat = call.dy.reshape(-1)
+    picked = call.builder.op("Gather", flat, call.x(1).reshape(-1), axis=0)
+    return (picked.reshape_like(call.x(0)),)
+
+
 RULES = {
     "MaxPool": Rule(max_pool),
     "AveragePool": Rule(average_pool),
     "GlobalAveragePool": Rule(global_average_pool),
+    "GlobalMaxPool": Rule(global_max_pool),
+    "LpPool": Rule(lp_pool),
+    "GlobalLpPool": Rule(global_lp_pool),
+    "MaxUnpool": Rule(max_unpool),
 }

@@ -5,6 +5,7 @@ from edge_sdk.authoring.differentiate import (
     conv,
     conv_transpose,
     curve,
+    einsum,
     elementwise,
     index,
     matmul,
@@ -12,6 +13,7 @@ from edge_sdk.authoring.differentiate import (
     pieces,
     pool,
     reduce,
+    resize,
     shape,
     softmax,
 )
@@ -31,5 +33,7 @@ RULES: dict[str, Rule] = {
     **conv.RULES,
     **conv_transpose.RULES,
     **pool.RULES,
+    **resize.RULES,
+    **einsum.RULES,
 }
 """Operator name to rule. An operator that is not here, or only in part, raises `Unsupported`."""

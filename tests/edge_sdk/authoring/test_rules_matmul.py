@@ -68,3 +68,29 @@ def test_matmul_with_an_open_batch(
 ) -> None:
     inputs = {"a": RNG.normal(size=(5, 2, 3)), "b": RNG.normal(size=b)}
     assert_rule(RuleCase(Node("MatMul", ("a", "b"), ("y",)), inputs, batched=batched))
+
+
+EINSUMS: dict[str, tuple[str, list[tuple[int, ...]]]] = {
+    "product": ("ij,jk->ik", [(2, 3), (3, 4)]),
+    "product in a batch": ("bij,bjk->bik", [(2, 3, 4), (2, 4, 2)]),
+    "attention scores": ("bhqd,bhkd->bhqk", [(2, 2, 3, 4), (2, 2, 3, 4)]),
+    "outer": ("i,j->ij", [(3,), (4,)]),
+    "inner": ("i,i->", [(3,), (3,)]),
+    "sum": ("ij->i", [(2, 3)]),
+    "sum of one operand's letter": ("ij,k->ik", [(2, 3), (4,)]),
+    "transpose": ("ij->ji", [(2, 3)]),
+    "transpose without an arrow": ("ba", [(2, 3)]),
+    "product without an arrow": ("ij,jk", [(2, 3), (3, 4)]),
+    "diagonal": ("ii->i", [(3, 3)]),
+    "trace in a batch": ("bii->b", [(2, 3, 3)]),
+    "dots": ("...ij,...jk->...ik", [(2, 3, 4), (2, 4, 2)]),
+    "dots of fewer axes": ("...ij,jk->...ik", [(2, 3, 4), (4, 2)]),
+    "three operands": ("bi,ij,bj->b", [(2, 3), (3, 4), (2, 4)]),
+}
+
+
+@pytest.mark.parametrize("name", EINSUMS)
+def test_einsum(name: str, assert_rule: AssertRule) -> None:
+    equation, shapes = EINSUMS[name]
+    inputs = {letter: RNG.normal(size=s) for letter, s in zip("abc", shapes, strict=False)}
+    assert_rule(RuleCase(Node("Einsum", tuple(inputs), ("y",), {"equation": equation}), inputs))

@@ -185,3 +185,61 @@ def test_average_pool_refuses_what_runtimes_disagree_on(assert_rule: AssertRule)
 @pytest.mark.parametrize("shape", [(2, 3, 4, 5), (2, 3, 6), (2, 2, 2, 3, 2)])
 def test_global_average_pool(shape: tuple[int, ...], assert_rule: AssertRule) -> None:
     assert_rule(pool_case("GlobalAveragePool", shape))
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 4, 5), (2, 3, 6)])
+@pytest.mark.parametrize("op", ["GlobalMaxPool", "GlobalLpPool"])
+def test_other_global_pools(op: str, shape: tuple[int, ...], assert_rule: AssertRule) -> None:
+    assert_rule(pool_case(op, shape))
+
+
+@pytest.mark.parametrize("power", [1, 2, 3])
+@pytest.mark.parametrize("name", [name for name in POOLS if "up" not in name])
+def test_lp_pool(name: str, power: int, assert_rule: AssertRule) -> None:
+    shape, attributes = POOLS[name]
+    values = RNG.permutation(int(np.prod(shape))).reshape(shape) / 20 - 1.025
+    node = Node("LpPool", ("x",), ("y",), attributes | {"p": power})
+    assert_rule(RuleCase(node, {"x": values}, batched=["x"]))
+
+
+def test_max_unpool(assert_rule: AssertRule) -> None:
+    node = Node("MaxUnpool", ("x", "i"), ("y",), {"kernel_shape": (2, 2), "strides": (2, 2)})
+    places = np.array([[[[5, 2], [8, 15]]]], np.int64)
+    assert_rule(RuleCase(node, {"x": RNG.normal(size=(1, 1, 2, 2)), "i": places}))
+
+
+RESIZES: dict[str, tuple[tuple[int, ...], list[float], Attributes]] = {
+    "doubled": ((2, 2, 3, 4), [1, 1, 2, 2], {"coordinate_transformation_mode": "asymmetric",
+                                             "nearest_mode": "floor"}),
+    "nearest by default": ((2, 1, 3, 4), [1, 1, 2, 3], {}),
+    "nearest, shrunk": ((2, 1, 5, 4), [1, 1, 0.5, 0.75], {}),
+    "nearest, odd factor": ((2, 1, 4), [1, 1, 1.7], {"nearest_mode": "ceil"}),
+    "linear": ((2, 2, 3, 4), [1, 1, 2, 2], {"mode": "linear"}),
+    "linear, corners aligned": ((2, 2, 3, 4), [1, 1, 2, 1.5], {
+        "mode": "linear", "coordinate_transformation_mode": "align_corners"}),
+    "linear, pytorch": ((2, 2, 3, 4), [1, 1, 2, 3], {
+        "mode": "linear", "coordinate_transformation_mode": "pytorch_half_pixel"}),
+    "linear, asymmetric": ((2, 2, 4), [1, 1, 2], {
+        "mode": "linear", "coordinate_transformation_mode": "asymmetric"}),
+    "cubic": ((2, 1, 4, 4), [1, 1, 2, 2], {"mode": "cubic", "cubic_coeff_a": -0.75}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", RESIZES)
+def test_resize(name: str, assert_rule: AssertRule) -> None:
+    shape, scales, attributes = RESIZES[name]
+    inputs = {"x": RNG.normal(size=shape), "s": np.array(scales, np.float32)}
+    node = Node("Resize", ("x", "", "s"), ("y",), attributes)
+    assert_rule(RuleCase(node, inputs, batched=["x"], settings=["s"]))
+
+
+def test_resize_to_sizes(assert_rule: AssertRule) -> None:
+    inputs = {"x": RNG.normal(size=(2, 3, 4, 5)), "n": np.array([2, 3, 7, 5], np.int64)}
+    node = Node("Resize", ("x", "", "", "n"), ("y",), {"mode": "linear"})
+    assert_rule(RuleCase(node, inputs))
+
+
+def test_resize_of_named_axes(assert_rule: AssertRule) -> None:
+    inputs = {"x": RNG.normal(size=(2, 3, 4)), "s": np.array([2.0], np.float32)}
+    node = Node("Resize", ("x", "", "s"), ("y",), {"axes": (-1,)})
+    assert_rule(RuleCase(node, inputs, batched=["x"], settings=["s"]))
