@@ -36,7 +36,8 @@ def axis_map(
     else:
         inputs, how = ["x", "", "", "how"], np.array([size, out], np.int64)
     kept = {key: attributes[key] for key in MAPPED if attributes.get(key) is not None}
-    node = helper.make_node("Resize", inputs, ["y"], **kept)
+    node = helper.make_node("Resize", inputs, ["y"])
+    node.attribute.extend(helper.make_attribute(key, value) for key, value in kept.items())
     evaluator = reference.ReferenceEvaluator(node, opsets={"": OPSET})
     (made,) = evaluator.run(None, {"x": np.eye(size), "how": how})
     return np.asarray(made, np.float64).T

@@ -111,7 +111,7 @@ def global_max_pool(call: Call) -> Cotangents:
 
 
 def lp_pool(call: Call) -> Cotangents:
-    """y = (sum |x|^p)^(1/p), so dx = sign(x) |x|^(p-1) times its windows' sum of dy y^(1-p)."""
+    """As y = (sum |x|^p)^(1/p): dx = sign(x) |x|^(p-1) times its windows' sum of dy y^(1-p)."""
     x, y, power = call.x(0), call.y(), call.integer("p", 2)
     window = window_of(call, x, y, call.integers("kernel_shape") or ())
     channels = call.fixed(x, 1)
@@ -127,7 +127,7 @@ def global_lp_pool(call: Call) -> Cotangents:
 
 
 def _over_power(dy: Value, y: Value, power: int) -> Value:
-    """dy / y^(p-1); 0 where y is 0, as all its taps are then."""
+    """Cotangent over y^(p-1); 0 where y is 0, as all its taps are then."""
     if power == 1:
         return dy
     builder = dy.builder

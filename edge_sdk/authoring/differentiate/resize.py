@@ -67,7 +67,7 @@ def _matrix(call: Call, axis: int) -> NDArray[np.float64]:
 def _repeats(matrix: NDArray[np.float64]) -> int | None:
     """How often each element stands in a row where that is all the map does; None otherwise."""
     out, size = matrix.shape
-    factor = out // size
+    factor: int = out // size
     if out % size or not np.array_equal(matrix, np.repeat(np.eye(size), factor, axis=0)):
         return None
     return factor
