@@ -1,5 +1,6 @@
 """Forward ONNX model + loss + optimizer -> plan."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import cast
 
@@ -7,18 +8,15 @@ import numpy as np
 import onnx
 from pydantic import ValidationError
 
+from edge_sdk.authoring.freeze import freeze as freeze_parameters
 from edge_sdk.authoring.graph import Type
 from edge_sdk.authoring.losses import loss_named
-from edge_sdk.authoring.onnx_form import to_model
 from edge_sdk.authoring.optimizers import optimizer_named
-from edge_sdk.authoring.training import (
-    evaluate_graph,
-    forward_graph,
-    only_trainable,
-    train_graph,
-)
+from edge_sdk.authoring.split import make_split
+from edge_sdk.authoring.stages import Stages, make_stages, stage_parts
+from edge_sdk.authoring.training import forward_graph, only_trainable, train_graph
 from edge_sdk.errors import Unsupported
-from edge_sdk.plan import Plan, StageParts, TensorSpec, load_plan, pack_plan
+from edge_sdk.plan import Plan, TensorSpec, load_plan, pack_plan
 from edge_sdk.plan.conventions import TARGET
 from edge_sdk.plan.manifest import DType
 from edge_sdk.values import Layout, Parameter
@@ -31,8 +29,12 @@ def build_plan(
     optimizer: str = "sgd",
     momentum: float = 0.9,
     name: str,
+    freeze: str | None = None,
+    stages: Stages = 1,
+    warm_up: bool = True,
+    cut: str | Sequence[str] | None = None,
 ) -> Plan:
-    """Make a plan that trains every weight of `model`; its bytes are `plan.data`.
+    """Make a plan that trains the weights of `model`; its bytes are `plan.data`.
 
     Equal arguments give equal bytes. The model has one input with a dynamic batch axis and one
     output; its weights are float32 initializers with at least one axis.
@@ -43,6 +45,14 @@ def build_plan(
         optimizer: `sgd`.
         momentum: of SGD; 0 for none.
         name: what people call the plan.
+        freeze: regular expression; weights whose name it matches stay as they are. They stand in
+            every graph as constants, not in the plan's parameters.
+        stages: how many stages of growing depth, `auto` for as many as are worth it, or the tensors
+            to cut at (see `stages`). The last stage is the whole model.
+        warm_up: give every stage but the first a second train graph that trains only what the
+            stage before does not have, its temporary head included.
+        cut: split the model here as well (see `split`): a tensor, two of them for a split in which
+            targets stay with the input, or `auto`.
 
     Raises:
         Malformed: the model is not sound, or (`Unsupported`) holds something without a gradient;
@@ -52,12 +62,16 @@ def build_plan(
     """
     measure, rule = loss_named(loss), optimizer_named(optimizer, momentum=momentum)
     forward = forward_graph(model)
+    if freeze is not None:
+        forward = freeze_parameters(forward, freeze)
     train = train_graph(forward, measure, rule)
     if not train.parameters:
         raise Unsupported("no weight of the model changes its loss")
     forward = only_trainable(forward, train.parameters)
-    evaluate = evaluate_graph(forward, measure)
-    layout = Layout(tuple(Parameter(n, forward.parameters[n].shape) for n in train.parameters))
+    made = make_stages(forward, stages)
+    initial = {n: a for stage in (made[-1], *made) for n, a in stage.graph.parameters.items()}
+    layout = Layout(tuple(Parameter(n, a.shape) for n, a in initial.items()))
+    positions = {name: at for at, name in enumerate(initial)}
     (fed,) = forward.inputs
     data = pack_plan(
         name=name,
@@ -67,18 +81,15 @@ def build_plan(
         input_spec=_spec(fed, forward.types[fed]),
         target_spec=_spec(TARGET, train.graph.types[TARGET]),
         parameters=layout.parameters,
-        weights=layout.flatten({n: a.astype(np.float32) for n, a in forward.parameters.items()}),
-        stages=[
-            StageParts(
-                name="all",
-                parameters=tuple(range(len(layout.parameters))),
-                state=train.state,
-                train=to_model(train.graph, inputs=train.inputs),
-                evaluate=to_model(evaluate, inputs=(fed, TARGET, *train.parameters)),
-            )
-        ],
+        weights=layout.flatten({n: a.astype(np.float32) for n, a in initial.items()}),
+        stages=stage_parts(made, measure, rule, positions, warm_up=warm_up),
+        split=make_split(forward, measure, rule, _cuts(cut), positions) if cut else None,
     )
     return load_plan(data)
+
+
+def _cuts(cut: str | Sequence[str]) -> Sequence[str]:
+    return [cut] if isinstance(cut, str) else cut
 
 
 def _spec(name: str, kind: Type) -> TensorSpec:
