@@ -14,8 +14,9 @@ second, glibc raises its threshold for returning memory and keeps the freed bloc
 """
 
 import ctypes
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import TypeGuard
 
 import numpy as np
 import onnxruntime as ort
@@ -31,6 +32,7 @@ from onnxruntime.capi.onnxruntime_pybind11_state import (
     RuntimeException,
 )
 
+from edge_sdk.engines.tally import Step, Tally
 from edge_sdk.errors import Corrupt, Misuse, Unavailable
 from edge_sdk.interfaces import Batch, Dataset, KeepGoing
 from edge_sdk.plan import Plan, TensorSpec
@@ -77,29 +79,39 @@ def _always() -> bool:
 class OnnxRuntimeEngine:
     """Trains one stage of one plan with onnxruntime; an `interfaces.Engine`.
 
-    Sessions are made on first use and kept. The same plan, seed and threads give the same weights
-    on the same machine. Not for use by two threads at once.
+    Needs no server: data may be any iterable of batches, see `docs/training-offline.md`. Sessions
+    are made on first use and kept. The same plan, seed and threads give the same weights on the
+    same machine. Not for use by two threads at once.
 
     Args:
         plan: the verified bundle.
         stage: which of its stages.
+        warm_up: train only what the stage before does not have; the rest is used but stays.
         threads: threads inside an operator.
         low_memory: spend CPU time to need less memory, for boards of 512 MB and less; changes how
             this whole process allocates. Without effect where the C library is not glibc.
 
     Raises:
-        Misuse: the plan has no such stage, or `threads` is below 1.
+        Misuse: the plan has no such stage or warm-up, or `threads` is below 1.
     """
 
     def __init__(
-        self, plan: Plan, *, stage: int = 0, threads: int = 1, low_memory: bool = False
+        self,
+        plan: Plan,
+        *,
+        stage: int = 0,
+        warm_up: bool = False,
+        threads: int = 1,
+        low_memory: bool = False,
     ) -> None:
         if threads < 1:
             raise Misuse(f"{threads} threads")
         self._plan = plan
         self._stage = stage
         self._layout: Layout = plan.layout(stage)
-        self._state = plan.optimizer_state(stage)
+        self._warm_up = warm_up
+        self._trained = plan.trained(stage, warm_up=warm_up)
+        self._state = plan.optimizer_state(stage, warm_up=warm_up)
         self._threads = threads
         self._arena = not (low_memory and return_freed_memory())
         self._train_session: ort.InferenceSession | None = None
@@ -108,37 +120,51 @@ class OnnxRuntimeEngine:
     def train(
         self,
         weights: Vector,
-        data: Dataset,
+        data: Dataset | Iterable[Batch],
         settings: TrainSettings,
         *,
         keep_going: KeepGoing = _always,
+        progress: Callable[[Step], None] | None = None,
     ) -> Trained:
         """Train from `weights` (float32, layout order) and give the new ones in a new array.
 
-        Optimizer state starts at zero. `keep_going` is asked before every step.
+        Optimizer state starts at zero.
+
+        Args:
+            weights: to start from.
+            data: a dataset, or any iterable of batches `(inputs, targets)`, which is then gone
+                through once for each epoch, in its own order and batch sizes.
+            settings: epochs, learning rate and, of a dataset, batch size and seed of the order.
+            keep_going: asked before every step; training stops there when it answers False.
+            progress: told of every step when it has run.
 
         Raises:
-            Misuse: weights or batches do not have the plan's shape.
+            Misuse: weights or batches do not have the plan's shape, or `data` is an iterator, used
+                up by the first of several epochs.
             Malformed: the plan's train graph breaks its conventions or fails when run.
             Unavailable: this onnxruntime lacks an operator, or memory ran out.
         """
         self._check_weights(weights)
-        steps = _Steps(self._session_to_train(), self._layout, self._state)
+        steps = _Steps(self._session_to_train(), self._layout, self._trained, self._state)
         steps.load(weights)
-        tally = _Tally()
+        tally = Tally()
         stopped = False
         for epoch in range(settings.epochs):
             tally.begin_epoch()
             seed = epoch_seed(settings.seed, epoch)
-            for batch in data.batches(size=settings.batch_size, seed=seed):
+            for batch in _batches(data, size=settings.batch_size, seed=seed):
                 if not keep_going():
                     stopped = True
                     break
                 feeds = self._feeds(batch)
                 feeds[LEARNING_RATE] = np.array(settings.learning_rate, np.float32)
-                tally.count(steps.step(feeds), examples=len(batch[0]))
+                step = tally.count(steps.step(feeds), examples=len(batch[0]))
+                if progress is not None:
+                    progress(step)
             if stopped:
                 break
+            if epoch and tally.found_nothing:
+                raise Misuse("the data gave nothing in its second epoch; give a list, not iter()")
         return Trained(
             weights=steps.weights(),
             examples=tally.distinct,
@@ -147,8 +173,12 @@ class OnnxRuntimeEngine:
             stopped=stopped,
         )
 
-    def evaluate(self, weights: Vector, data: Dataset, *, batch_size: int = 256) -> Evaluation:
+    def evaluate(
+        self, weights: Vector, data: Dataset | Iterable[Batch], *, batch_size: int = 256
+    ) -> Evaluation:
         """Mean loss over all of `data` and, where the task has classes, the share it got right.
+
+        `data` may be a dataset or any iterable of batches, which ignores `batch_size`.
 
         Raises:
             Misuse: weights or batches do not have the plan's shape, or there are no examples.
@@ -165,7 +195,7 @@ class OnnxRuntimeEngine:
             for name, tensor in tensors.items():
                 binding.bind_cpu_input(name, tensor)
         count, loss, correct = 0, 0.0, 0
-        for batch in data.batches(size=batch_size, seed=None):
+        for batch in _batches(data, size=batch_size, seed=None):
             outputs = self._measure(session, binding, self._feeds(batch))
             count += len(batch[0])
             loss += float(outputs[0]) * len(batch[0])
@@ -196,12 +226,13 @@ class OnnxRuntimeEngine:
 
     def _session_to_train(self) -> ort.InferenceSession:
         if self._train_session is None:
-            tensors = [*self._layout.parameters, *self._state]
+            read = [*self._layout.parameters, *self._state]
+            written = [*self._trained.parameters, *self._state]
             self._train_session = self._open(
-                self._plan.train_graph(self._stage),
+                self._plan.train_graph(self._stage, warm_up=self._warm_up),
                 "train graph",
-                inputs={LEARNING_RATE, *(tensor.name for tensor in tensors)},
-                outputs=[LOSS, *(new_name(tensor.name) for tensor in tensors)],
+                inputs={LEARNING_RATE, *(tensor.name for tensor in read)},
+                outputs=[LOSS, *(new_name(tensor.name) for tensor in written)],
             )
         return self._train_session
 
@@ -263,6 +294,7 @@ class _Steps:
         self,
         session: ort.InferenceSession,
         layout: Layout,
+        trained: Layout,
         state: Sequence[Parameter],
     ) -> None:
         self._session = session
@@ -270,16 +302,19 @@ class _Steps:
         self._state = state
         with _runtime_errors("train graph"):
             self._loss = _buffer(())
-            tensors = [*layout.parameters, *state]
-            self._now = {tensor.name: _buffer(tensor.shape) for tensor in tensors}
-            self._next = {tensor.name: _buffer(tensor.shape) for tensor in tensors}
+            moving = [*trained.parameters, *state]
+            names = {tensor.name for tensor in moving}
+            still = [tensor for tensor in layout.parameters if tensor.name not in names]
+            self._still = {tensor.name: _buffer(tensor.shape) for tensor in still}
+            self._now = {tensor.name: _buffer(tensor.shape) for tensor in moving}
+            self._next = {tensor.name: _buffer(tensor.shape) for tensor in moving}
             self._binding = self._bind(self._now, self._next)
             self._other = self._bind(self._next, self._now)
 
     def _bind(self, read: dict[str, ort.OrtValue], write: dict[str, ort.OrtValue]) -> ort.IOBinding:
         binding = self._session.io_binding()
         binding.bind_ortvalue_output(LOSS, self._loss)
-        for name, buffer in read.items():
+        for name, buffer in (self._still | read).items():
             binding.bind_ortvalue_input(name, buffer)
         for name, buffer in write.items():
             binding.bind_ortvalue_output(new_name(name), buffer)
@@ -287,8 +322,9 @@ class _Steps:
 
     def load(self, weights: Vector) -> None:
         """Copy `weights` in; optimizer state to zero."""
+        buffers = self._still | self._now
         for name, tensor in self._layout.split(np.ascontiguousarray(weights)).items():
-            self._now[name].update_inplace(tensor)
+            buffers[name].update_inplace(tensor)
         for state in self._state:
             self._now[state.name].update_inplace(np.zeros(state.shape, np.float32))
 
@@ -305,39 +341,22 @@ class _Steps:
 
     def weights(self) -> Vector:
         """A copy of the current weights, layout order."""
+        buffers = self._still | self._now
         names = (parameter.name for parameter in self._layout.parameters)
-        return self._layout.flatten({name: self._now[name].numpy() for name in names})
+        return self._layout.flatten({name: buffers[name].numpy() for name in names})
 
 
-class _Tally:
-    """Counts steps, examples and the loss of the last epoch that ran a step."""
+def _is_dataset(data: Dataset | Iterable[Batch]) -> TypeGuard[Dataset]:
+    return hasattr(data, "batches")
 
-    def __init__(self) -> None:
-        self.steps = 0
-        self.distinct = 0
-        self._epochs = 0
-        self._fresh = True
-        self._examples = 0
-        self._loss = 0.0
 
-    @property
-    def loss(self) -> float | None:
-        """Mean loss per example; None when no step ran."""
-        return self._loss / self._examples if self._examples else None
-
-    def begin_epoch(self) -> None:
-        """The next step is the first of an epoch."""
-        self._fresh = True
-        self._epochs += 1
-
-    def count(self, loss: float, *, examples: int) -> None:
-        """One step with its mean loss over so many examples."""
-        if self._fresh:
-            self._examples, self._loss, self._fresh = 0, 0.0, False
-        self.steps += 1
-        self._examples += examples
-        self._loss += loss * examples
-        self.distinct += examples if self._epochs == 1 else 0
+def _batches(data: Dataset | Iterable[Batch], *, size: int, seed: int | None) -> Iterable[Batch]:
+    """One pass over a dataset; other iterables are taken as they are."""
+    if _is_dataset(data):
+        return data.batches(size=size, seed=seed)
+    if isinstance(data, Iterable):
+        return data
+    raise Misuse(f"{type(data).__name__} is neither a dataset nor an iterable of batches")
 
 
 def _buffer(shape: Iterable[int]) -> ort.OrtValue:

@@ -8,9 +8,14 @@ from edge_sdk.plan import Plan
 
 
 def select_engine(
-    plan: Plan, *, stage: int = 0, threads: int = 1, low_memory: bool = False
+    plan: Plan,
+    *,
+    stage: int = 0,
+    warm_up: bool = False,
+    threads: int = 1,
+    low_memory: bool = False,
 ) -> Engine:
-    """An engine for `stage` of `plan` on this machine.
+    """An engine for `stage` of `plan`, or for its warm-up, on this machine.
 
     Raises:
         Unavailable: no engine's library is installed, or it lacks what the plan needs.
@@ -22,4 +27,6 @@ def select_engine(
         OnnxRuntimeEngine,
     )
 
-    return OnnxRuntimeEngine(plan, stage=stage, threads=threads, low_memory=low_memory)
+    return OnnxRuntimeEngine(
+        plan, stage=stage, warm_up=warm_up, threads=threads, low_memory=low_memory
+    )
