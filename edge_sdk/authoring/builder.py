@@ -177,6 +177,8 @@ class Builder:
             attributes: the operator's attributes.
         """
         output = named or self.fresh(kind.lower())
+        while inputs and inputs[-1] is None:
+            inputs = inputs[:-1]
         names = tuple(value.name if value else "" for value in inputs)
         node = Node(kind, names, (output,), attributes)
         self.types[output] = typed or infer_outputs(node, self.types, self.constants)[output]
@@ -194,6 +196,19 @@ class Builder:
         self.nodes.append(Node("Split", inputs, outputs, {"axis": axis}))
         return [self.value(output) for output in outputs]
 
+    def split_evenly(self, value: Value, axis: int, count: int) -> list[Value]:
+        """Append a Split into `count` equal pieces of an axis whose size may be open."""
+        outputs = tuple(self.fresh("split") for _ in range(count))
+        size = value.shape[axis]
+        shape = list(value.shape)
+        shape[axis] = size // count if isinstance(size, int) else None
+        for output in outputs:
+            self.types[output] = Type(value.type.dtype, tuple(shape))
+        self.nodes.append(
+            Node("Split", (value.name,), outputs, {"axis": axis, "num_outputs": count})
+        )
+        return [self.value(output) for output in outputs]
+
     def zeros_like(self, value: Value) -> Value:
         """Append zeros of the type and shape of another value."""
         zero = np.zeros(1, value.type.dtype)
@@ -205,7 +220,8 @@ class Builder:
 
     def extra_output(self, node: Node, index: int) -> Value:
         """An optional output of a node that is already there."""
-        at = next(i for i, known in enumerate(self.nodes) if known.outputs[0] == node.outputs[0])
+        own = {output for output in node.outputs if output}
+        at = next(i for i, known in enumerate(self.nodes) if own.intersection(known.outputs))
         known = self.nodes[at]
         outputs = [*known.outputs, *[""] * (index + 1 - len(known.outputs))]
         if not outputs[index]:

@@ -12,6 +12,7 @@ from edge_sdk.authoring import (
     evaluation_norms,
     evaluation_ops,
     evaluation_pieces,
+    evaluation_recurrent,
     evaluation_resize,
     evaluation_scalars,
 )
@@ -21,6 +22,7 @@ from edge_sdk.authoring.onnx_form import to_node
 _OPERATORS = [
     *evaluation_ops.OPERATORS,
     *evaluation_pieces.OPERATORS,
+    *evaluation_recurrent.OPERATORS,
     *evaluation_resize.OPERATORS,
     *evaluation_scalars.OPERATORS,
     *evaluation_norms.OPERATORS,

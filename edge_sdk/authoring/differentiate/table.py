@@ -12,6 +12,7 @@ from edge_sdk.authoring.differentiate import (
     normalise,
     pieces,
     pool,
+    recurrent,
     reduce,
     resize,
     shape,
@@ -35,5 +36,6 @@ RULES: dict[str, Rule] = {
     **pool.RULES,
     **resize.RULES,
     **einsum.RULES,
+    **recurrent.RULES,
 }
 """Operator name to rule. An operator that is not here, or only in part, raises `Unsupported`."""
