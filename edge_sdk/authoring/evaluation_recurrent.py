@@ -44,6 +44,11 @@ def _run_steps(
     return (y, *last)
 
 
+def _filled(given: Sequence[Floats | None], count: int) -> list[Floats | None]:
+    """Optional inputs, None for each that is left out."""
+    return [*given, *[None] * (count - len(given))]
+
+
 class _Recurrent(OpRun):
     """What the three share."""
 
@@ -73,12 +78,7 @@ class LSTM(_Recurrent):
         x: Floats,
         w: Floats,
         r: Floats,
-        b: Floats | None = None,
-        sequence_lens: object = None,
-        initial_h: Floats | None = None,
-        initial_c: Floats | None = None,
-        p: object = None,
-        *,
+        *rest: Floats | None,
         activations: Sequence[str] | None = None,  # noqa: ARG002 - the rule checks them
         activation_alpha: object = None,  # noqa: ARG002
         activation_beta: object = None,  # noqa: ARG002
@@ -88,7 +88,8 @@ class LSTM(_Recurrent):
         input_forget: int | None = None,
         layout: int | None = None,
     ) -> tuple[Floats, ...]:
-        self._refuse(sequence_lens, layout, clip, input_forget, p is not None)
+        b, lengths, initial_h, initial_c, peepholes = _filled(rest, 5)
+        self._refuse(lengths, layout, clip, input_forget, peepholes is not None)
         for_x, for_h = self._biases(w, b)
 
         def step(way: int, row: Floats, states: tuple[Floats, ...]) -> tuple[Floats, ...]:
@@ -109,10 +110,7 @@ class GRU(_Recurrent):
         x: Floats,
         w: Floats,
         r: Floats,
-        b: Floats | None = None,
-        sequence_lens: object = None,
-        initial_h: Floats | None = None,
-        *,
+        *rest: Floats | None,
         activations: Sequence[str] | None = None,  # noqa: ARG002 - the rule checks them
         activation_alpha: object = None,  # noqa: ARG002
         activation_beta: object = None,  # noqa: ARG002
@@ -122,7 +120,8 @@ class GRU(_Recurrent):
         layout: int | None = None,
         linear_before_reset: int | None = None,
     ) -> tuple[Floats, ...]:
-        self._refuse(sequence_lens, layout, clip)
+        b, lengths, initial_h = _filled(rest, 3)
+        self._refuse(lengths, layout, clip)
         for_x, for_h = self._biases(w, b)
 
         def step(way: int, row: Floats, states: tuple[Floats, ...]) -> tuple[Floats, ...]:
@@ -148,10 +147,7 @@ class RNN(_Recurrent):
         x: Floats,
         w: Floats,
         r: Floats,
-        b: Floats | None = None,
-        sequence_lens: object = None,
-        initial_h: Floats | None = None,
-        *,
+        *rest: Floats | None,
         activations: Sequence[str] | None = None,
         activation_alpha: object = None,  # noqa: ARG002
         activation_beta: object = None,  # noqa: ARG002
@@ -160,7 +156,8 @@ class RNN(_Recurrent):
         hidden_size: int | None = None,  # noqa: ARG002 - stands in r
         layout: int | None = None,
     ) -> tuple[Floats, ...]:
-        self._refuse(sequence_lens, layout, clip)
+        b, lengths, initial_h = _filled(rest, 3)
+        self._refuse(lengths, layout, clip)
         for_x, for_h = self._biases(w, b)
         activation = _ACTIVATIONS[(activations or ["tanh"])[0].lower()]
 

@@ -35,7 +35,7 @@ def plus(a: Value | None, b: Value | None) -> Value | None:
 
 
 def product_over_rows(a: Value, b: Value) -> Value:
-    """a' b: the sum over rows of outer products."""
+    """As a' b: the sum over rows of outer products."""
     return a.builder.op("Gemm", a, b, transA=1)
 
 

@@ -84,9 +84,13 @@ def test_rnn_activations(name: str, assert_rule: AssertRule) -> None:
 @settings(max_examples=12, deadline=None)
 @given(st.data())
 def test_drawn_sizes(assert_rule: AssertRule, data: st.DataObject) -> None:
-    sizes = {n: data.draw(st.integers(1, 4)) for n in ("length", "batch", "features", "hidden")}
+    length, batch, features, hidden = (data.draw(st.integers(1, 4)) for _ in range(4))
     op = data.draw(st.sampled_from(sorted(GATES)))
-    assert_rule(cell_case(op, bias=data.draw(st.booleans()), starts=False, **sizes))
+    case = cell_case(
+        op, length=length, batch=batch, features=features, hidden=hidden,
+        bias=data.draw(st.booleans()), starts=data.draw(st.booleans()),
+    )  # fmt: skip
+    assert_rule(case)
 
 
 def test_every_weight_may_be_frozen_but_one() -> None:
