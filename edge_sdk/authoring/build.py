@@ -10,11 +10,12 @@ from pydantic import ValidationError
 
 from edge_sdk.authoring.freeze import freeze as freeze_parameters
 from edge_sdk.authoring.graph import Type
-from edge_sdk.authoring.losses import loss_named
-from edge_sdk.authoring.optimizers import optimizer_named
+from edge_sdk.authoring.losses import Loss, chosen_loss
+from edge_sdk.authoring.optimizers import Optimizer, chosen_optimizer
+from edge_sdk.authoring.passes import TRAIN_BATCH_NORM, run_passes
 from edge_sdk.authoring.split import make_split
 from edge_sdk.authoring.stages import Stages, make_stages, stage_parts
-from edge_sdk.authoring.training import forward_graph, only_trainable, train_graph
+from edge_sdk.authoring.training import BatchNorm, forward_graph, only_trainable, train_graph
 from edge_sdk.errors import Unsupported
 from edge_sdk.plan import Plan, TensorSpec, load_plan, pack_plan
 from edge_sdk.plan.conventions import TARGET
@@ -25,10 +26,19 @@ from edge_sdk.values import Layout, Parameter
 def build_plan(
     model: bytes | Path | onnx.ModelProto,
     *,
-    loss: str,
-    optimizer: str = "sgd",
-    momentum: float = 0.9,
+    loss: str | Loss,
+    optimizer: str | Optimizer = "sgd",
     name: str,
+    label_smoothing: float | None = None,
+    ignore_index: int | None = None,
+    class_weights: Sequence[float] | None = None,
+    momentum: float | None = None,
+    weight_decay: float | None = None,
+    clip_norm: float | None = None,
+    proximal: bool = False,
+    correction: bool = False,
+    accumulate: bool = False,
+    batch_norm: BatchNorm = "train",
     freeze: str | None = None,
     stages: Stages = 1,
     warm_up: bool = True,
@@ -41,10 +51,22 @@ def build_plan(
 
     Args:
         model: forward ONNX model, operator set 13 or later: bytes, path or parsed.
-        loss: `cross-entropy` (class index targets; a final Softmax is looked through) or `mse`.
-        optimizer: `sgd`.
-        momentum: of SGD; 0 for none.
+        loss: `cross-entropy`, `binary-cross-entropy`, `dice`, `mse`, `l1` or `huber`, or one made
+            with other settings by a function of `losses`. Where a model ends in Softmax or Sigmoid,
+            the first three read the scores in front of it.
+        optimizer: `sgd`, `nesterov`, `adam` or `adamw`, or one made by a function of `optimizers`.
         name: what people call the plan.
+        label_smoothing: of cross-entropy: share of the target spread over all classes.
+        ignore_index: of the cross-entropies: target of positions that do not count.
+        class_weights: of cross-entropy: one per class.
+        momentum: 0.9 where None; 0 for none. Of Adam, the first decay rate.
+        weight_decay: 0 where None, of `adamw` 0.01. Applies to every weight.
+        clip_norm: longest gradient, all weights together.
+        proximal: give train graphs the inputs of FedProx (see `plan.conventions`, as for the next).
+        correction: give train graphs a term to add to each gradient.
+        accumulate: let train graphs gather gradients over several small batches.
+        batch_norm: `train` to normalise by each batch and carry running statistics as parameters,
+            `frozen` to keep the statistics that the model came with.
         freeze: regular expression; weights whose name it matches stay as they are. They stand in
             every graph as constants, not in the plan's parameters.
         stages: how many stages of growing depth, `auto` for as many as are worth it, or the tensors
@@ -60,10 +82,24 @@ def build_plan(
         Misuse: an argument is wrong.
         OSError: the path cannot be read.
     """
-    measure, rule = loss_named(loss), optimizer_named(optimizer, momentum=momentum)
-    forward = forward_graph(model)
+    measure = chosen_loss(
+        loss,
+        label_smoothing=label_smoothing,
+        ignore_index=ignore_index,
+        class_weights=class_weights,
+    )
+    rule = chosen_optimizer(
+        optimizer,
+        momentum=momentum,
+        weight_decay=weight_decay,
+        clip_norm=clip_norm,
+        proximal=proximal,
+        correction=correction,
+        accumulate=accumulate,
+    )
+    forward = forward_graph(model, batch_norm=batch_norm)
     if freeze is not None:
-        forward = freeze_parameters(forward, freeze)
+        forward = run_passes(freeze_parameters(forward, freeze), TRAIN_BATCH_NORM)
     train = train_graph(forward, measure, rule)
     if not train.parameters:
         raise Unsupported("no weight of the model changes its loss")
@@ -75,7 +111,7 @@ def build_plan(
     (fed,) = forward.inputs
     data = pack_plan(
         name=name,
-        loss=loss,
+        loss=measure.name,
         optimizer=rule.spec,
         classes=train.classes,
         input_spec=_spec(fed, forward.types[fed]),

@@ -9,7 +9,7 @@ import onnx
 
 from edge_sdk.authoring.evaluation import run_model
 from edge_sdk.authoring.graph import Array, Graph, Type
-from edge_sdk.authoring.losses import loss_named
+from edge_sdk.authoring.losses import Loss, chosen_loss
 from edge_sdk.authoring.onnx_form import to_model
 from edge_sdk.authoring.passes import REMOVE_UNUSED, TO_FLOAT64, run_passes
 from edge_sdk.authoring.training import forward_graph, gradient_graph
@@ -36,7 +36,7 @@ class GradientCheck:
 def check_gradients(
     model: bytes | Path | onnx.ModelProto,
     *,
-    loss: str,
+    loss: str | Loss,
     batch: tuple[Array, Array] | None = None,
     batch_size: int = 3,
     directions: int = 3,
@@ -63,7 +63,7 @@ def check_gradients(
     Raises:
         Malformed: as `build_plan`.
     """
-    graph = gradient_graph(run_passes(forward_graph(model), TO_FLOAT64), loss_named(loss))
+    graph = gradient_graph(run_passes(forward_graph(model), TO_FLOAT64), chosen_loss(loss))
     parameters = {name: np.asarray(a, np.float64) for name, a in graph.parameters.items()}
     inputs = (*graph.inputs, *parameters)
     rng = np.random.default_rng(seed)

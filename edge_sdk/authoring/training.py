@@ -1,29 +1,38 @@
 """Forward graph + loss + optimizer -> train, evaluation and gradient graphs."""
 
 import dataclasses
-from collections.abc import Container, Mapping
+from collections.abc import Container
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import onnx
 
 from edge_sdk.authoring.builder import Builder, Value
 from edge_sdk.authoring.differentiate import differentiate, trainable
-from edge_sdk.authoring.graph import Graph, Type
+from edge_sdk.authoring.graph import Graph
 from edge_sdk.authoring.losses import Loss, Measured
 from edge_sdk.authoring.optimizers import Optimizer
 from edge_sdk.authoring.passes import (
     FOLD_CONSTANTS,
     FREE_RESERVED_NAMES,
+    FREEZE_BATCH_NORM,
+    LOWER_BATCH_NORM,
+    LOWER_DROPOUT,
     MERGE_EQUAL_NODES,
     REMOVE_UNUSED,
+    TRAIN_BATCH_NORM,
+    TRAIN_DROPOUT,
+    WITHOUT_DROPOUT,
     run_passes,
+    running_statistics,
 )
 from edge_sdk.authoring.reading import read_graph
+from edge_sdk.authoring.updating import update
 from edge_sdk.errors import Unsupported
 from edge_sdk.plan.conventions import (
     CORRECT,
-    LEARNING_RATE,
+    COUNTED,
     LOSS,
     TARGET,
     cotangent_name,
@@ -31,17 +40,30 @@ from edge_sdk.plan.conventions import (
 )
 from edge_sdk.values import Parameter
 
+BatchNorm = Literal["train", "frozen"]
+"""Whether normalisation follows the batches, or keeps the statistics the model came with."""
 
-def forward_graph(model: bytes | Path | onnx.ModelProto) -> Graph:
+
+def forward_graph(
+    model: bytes | Path | onnx.ModelProto, *, batch_norm: BatchNorm = "train"
+) -> Graph:
     """Read a model and bring it to the form that everything here starts from.
 
-    One float32 output, one input, constants folded, only trainable parameters left in
-    `parameters` (others are constants).
+    One float32 output, one input, constants folded, Dropout on, and only what training moves left
+    in `parameters`: trainable weights, and running statistics unless `batch_norm` is frozen
+    (others are constants).
 
     Raises:
         Malformed: the model is not sound, or not supported.
     """
-    graph = run_passes(read_graph(model), FREE_RESERVED_NAMES, FOLD_CONSTANTS, REMOVE_UNUSED)
+    graph = run_passes(
+        read_graph(model),
+        FREE_RESERVED_NAMES,
+        FOLD_CONSTANTS,
+        REMOVE_UNUSED,
+        TRAIN_BATCH_NORM if batch_norm == "train" else FREEZE_BATCH_NORM,
+        TRAIN_DROPOUT,
+    )
     if len(graph.inputs) != 1 or len(graph.outputs) != 1:
         raise Unsupported(
             f"model has {len(graph.inputs)} inputs and {len(graph.outputs)} outputs; "
@@ -56,7 +78,8 @@ def forward_graph(model: bytes | Path | onnx.ModelProto) -> Graph:
             "model has no trainable weights; they must be float32 initializers with at least "
             "one axis"
         )
-    return only_trainable(graph, names)
+    running = running_statistics(graph)
+    return only_trainable(graph, tuple(n for n in graph.parameters if n in names or n in running))
 
 
 def only_trainable(graph: Graph, names: tuple[str, ...]) -> Graph:
@@ -77,10 +100,16 @@ def _measured(builder: Builder, graph: Graph, loss: Loss) -> tuple[Value, Measur
 
 
 def gradient_graph(graph: Graph, loss: Loss) -> Graph:
-    """Outputs: the loss, then the gradient of each parameter under the name `<name>.new`."""
+    """Outputs: the loss, then the gradient of each weight under the name `<name>.new`.
+
+    Without dropout, by which the loss would be another at every run.
+    """
+    graph = run_passes(graph, WITHOUT_DROPOUT)
+    running = running_statistics(graph)
     builder = Builder(graph)
     seat, measured = _measured(builder, graph, loss)
-    gradients = differentiate(builder, {seat.name: measured.cotangent}, tuple(graph.parameters))
+    wanted = [name for name in graph.parameters if name not in running]
+    gradients = differentiate(builder, {seat.name: measured.cotangent}, wanted)
     outputs = {LOSS: measured.loss} | {new_name(n): g for n, g in gradients.items()}
     return _tidy(builder.finish(graph.name, outputs))
 
@@ -122,23 +151,24 @@ def train_graph(
     """
     builder = Builder(graph)
     seat, measured = _measured(builder, graph, loss)
-    wanted = [name for name in graph.parameters if only is None or name in only]
+    moved = [name for name in graph.parameters if only is None or name in only]
+    running = {name: new for name, new in running_statistics(graph).items() if name in moved}
+    wanted = [name for name in moved if name not in running]
     wanted += [hand_back] if hand_back is not None else []
     gradients = differentiate(builder, {seat.name: measured.cotangent}, wanted)
     outputs = {LOSS: measured.loss}
     if hand_back is not None:
         outputs[cotangent_name(hand_back)] = gradients.pop(hand_back)
-    fed = tuple(gradients if only is None else graph.parameters)
-    rate = builder.input(LEARNING_RATE, Type(np.dtype(np.float32), ()))
-    update = _update(builder, gradients, optimizer, rate)
-    made = only_trainable(builder.finish(graph.name, outputs | update.outputs), fed)
-    state_names = tuple(p.name for p in update.state)
+    trained = tuple(n for n in graph.parameters if n in gradients or n in running)
+    fed = trained if only is None else tuple(graph.parameters)
+    moves = update(builder, trained, gradients, running, optimizer)
+    made = _tidy(only_trainable(builder.finish(graph.name, {**outputs, **moves.outputs}), fed))
     return TrainGraph(
-        graph=_tidy(made),
-        inputs=(*graph.inputs, TARGET, LEARNING_RATE, *fed, *state_names),
+        graph=made,
+        inputs=(*graph.inputs, TARGET, *moves.inputs(made, fed)),
         parameters=fed,
-        trained=tuple(gradients),
-        state=update.state,
+        trained=trained,
+        state=moves.state,
         classes=loss.classes(seat),
     )
 
@@ -154,60 +184,39 @@ def backward_graph(graph: Graph, optimizer: Optimizer, *, hand_back: str | None)
     builder = Builder(graph)
     (cut,) = graph.outputs
     seed = builder.input(cotangent_name(cut), graph.types[cut])
-    gradients = differentiate(builder, {cut: seed}, (*graph.parameters, *filter(None, [hand_back])))
+    running = running_statistics(graph)
+    wanted = [name for name in graph.parameters if name not in running]
+    gradients = differentiate(builder, {cut: seed}, (*wanted, *filter(None, [hand_back])))
     outputs: dict[str, Value] = {}
     if hand_back is not None:
         outputs[cotangent_name(hand_back)] = gradients.pop(hand_back)
-    fed = tuple(gradients)
-    rate = builder.input(LEARNING_RATE, Type(np.dtype(np.float32), ()))
-    update = _update(builder, gradients, optimizer, rate)
-    made = only_trainable(builder.finish(graph.name, outputs | update.outputs), fed)
-    state_names = tuple(p.name for p in update.state)
+    fed = tuple(n for n in graph.parameters if n in gradients or n in running)
+    moves = update(builder, fed, gradients, running, optimizer)
+    made = _tidy(only_trainable(builder.finish(graph.name, {**outputs, **moves.outputs}), fed))
     return TrainGraph(
-        graph=_tidy(made),
-        inputs=(*graph.inputs, seed.name, LEARNING_RATE, *fed, *state_names),
+        graph=made,
+        inputs=(*graph.inputs, seed.name, *moves.inputs(made, fed)),
         parameters=fed,
         trained=fed,
-        state=update.state,
+        state=moves.state,
         classes=None,
     )
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class _Update:
-    """What the optimizer adds to a graph."""
-
-    outputs: dict[str, Value]
-    """New weights, then new state."""
-    state: tuple[Parameter, ...]
-
-
-def _update(
-    builder: Builder, gradients: Mapping[str, Value], optimizer: Optimizer, rate: Value
-) -> _Update:
-    """Let `optimizer` move each weight by its gradient; its state becomes inputs."""
-    weights: dict[str, Value] = {}
-    states: dict[str, Value] = {}
-    kept: list[Parameter] = []
-    for name, gradient in gradients.items():
-        weight = builder.value(name)
-        state = {s: builder.input(name + s, weight.type) for s in optimizer.state}
-        moved, new_state = optimizer.step(weight, gradient, rate, state)
-        weights[new_name(name)] = moved
-        states |= {new_name(name + suffix): value for suffix, value in new_state.items()}
-        kept += [Parameter(name + s, builder.parameters[name].shape) for s in optimizer.state]
-    return _Update(weights | states, tuple(kept))
-
-
 def evaluate_graph(graph: Graph, loss: Loss) -> Graph:
     """Outputs: the loss and, for a task with classes, the count of hits."""
+    graph = run_passes(graph, FREEZE_BATCH_NORM, WITHOUT_DROPOUT)
     builder = Builder(graph)
     _, measured = _measured(builder, graph, loss)
     outputs = {LOSS: measured.loss}
     if measured.correct is not None:
         outputs[CORRECT] = measured.correct
+    if measured.counted is not None:
+        outputs[COUNTED] = measured.counted
     return _tidy(builder.finish(graph.name, outputs))
 
 
 def _tidy(graph: Graph) -> Graph:
-    return run_passes(graph, REMOVE_UNUSED, MERGE_EQUAL_NODES, REMOVE_UNUSED)
+    return run_passes(
+        graph, LOWER_DROPOUT, LOWER_BATCH_NORM, REMOVE_UNUSED, MERGE_EQUAL_NODES, REMOVE_UNUSED
+    )

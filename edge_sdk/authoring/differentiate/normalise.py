@@ -9,10 +9,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from edge_sdk.authoring.builder import Value
+from edge_sdk.authoring.builder import Builder, Value
 from edge_sdk.authoring.differentiate.call import Call, Rule
 from edge_sdk.authoring.differentiate.curve import apply
 from edge_sdk.authoring.differentiate.reduce import count_over, mean_over
+from edge_sdk.authoring.graph import Node
+from edge_sdk.errors import Unsupported
 
 Cotangents = Sequence[Value | None]
 
@@ -152,27 +154,36 @@ def lp_norm(call: Call) -> Cotangents:
 
 def dropout(call: Call) -> Cotangents:
     """The cotangent of what was kept, grown as it was; all of it outside training."""
-    if not in_training(call):
+    if not is_dropping(call.builder, call.node):
         return (call.dy,)
     kept = call.y(1).cast(call.dy.type.dtype)
-    return (call.dy * (kept * (1 / (1 - dropped_share(call)))),)
+    return (call.dy * (kept * (1 / (1 - dropped_share(call.builder, call.node)))),)
 
 
-def in_training(call: Call) -> bool:
-    """Whether a Dropout node drops."""
-    if not call.has(2):
+def is_dropping(builder: Builder, node: Node) -> bool:
+    """Whether a Dropout node drops.
+
+    Raises:
+        Unsupported: that is only known at run time.
+    """
+    if len(node.inputs) < 3 or not node.inputs[2]:
         return False
-    mode = call.x(2).constant
+    mode = builder.constants.get(node.inputs[2])
     if mode is None:
-        raise call.unsupported("whether it drops is only known at run time")
+        raise Unsupported(f"{node}: whether it drops is only known at run time")
     return bool(mode)
 
 
-def dropped_share(call: Call) -> float:
-    """Which share of its input a Dropout node drops."""
-    ratio = call.x(1).constant if call.has(1) else np.array(0.5)
-    if ratio is None or not 0 <= ratio.item() < 1:
-        raise call.unsupported("its ratio is not a constant from 0 to below 1")
+def dropped_share(builder: Builder, node: Node) -> float:
+    """Which share of its input a Dropout node drops.
+
+    Raises:
+        Unsupported: that is only known at run time, or no share below 1.
+    """
+    named = len(node.inputs) > 1 and bool(node.inputs[1])
+    ratio = builder.constants.get(node.inputs[1]) if named else np.array(0.5)
+    if ratio is None or ratio.size != 1 or not 0 <= ratio.item() < 1:
+        raise Unsupported(f"{node}: its ratio is not a constant from 0 to below 1")
     return float(ratio.item())
 
 

@@ -3,23 +3,33 @@
 import dataclasses
 
 from edge_sdk.authoring.graph import Graph
-from edge_sdk.authoring.optimizers import STATE_SUFFIXES
+from edge_sdk.authoring.optimizers import STATE_SUFFIXES, STEP_COUNT
 from edge_sdk.authoring.passes.kind import Pass
 from edge_sdk.plan.conventions import (
+    APPLY,
     CORRECT,
+    CORRECTION_SUFFIX,
     COTANGENT_SUFFIX,
+    COUNTED,
     LEARNING_RATE,
     LOSS,
     NEW_SUFFIX,
+    PROXIMITY,
+    SEED,
+    SHARE,
+    START_SUFFIX,
     TARGET,
 )
 
-RESERVED = frozenset({CORRECT, LEARNING_RATE, LOSS, TARGET})
+RESERVED = frozenset(
+    {APPLY, CORRECT, COUNTED, LEARNING_RATE, LOSS, PROXIMITY, SEED, SHARE, STEP_COUNT, TARGET}
+)
+SUFFIXES = (NEW_SUFFIX, COTANGENT_SUFFIX, START_SUFFIX, CORRECTION_SUFFIX, *STATE_SUFFIXES)
 
 
 def is_reserved(name: str) -> bool:
     """Whether a model's own value may not be called so."""
-    return name in RESERVED or name.endswith((NEW_SUFFIX, COTANGENT_SUFFIX, *STATE_SUFFIXES))
+    return name in RESERVED or name.endswith(SUFFIXES)
 
 
 def free_reserved_names(graph: Graph) -> Graph:
