@@ -92,9 +92,8 @@ def quantize_rows(
     size *= np.ldexp(1 / unit, exponents).astype(np.float32)[:, np.newaxis]
     size += offset.astype(np.float32)[:, np.newaxis]
     np.minimum(size, np.float32(MOST_MAGNITUDE), out=size)
-    coefficients = size.astype(np.int32)
-    np.negative(coefficients, out=coefficients, where=turned < 0)
-    return coefficients.reshape(-1)
+    np.copysign(size, turned, out=size)
+    return size.astype(np.int32).reshape(-1)  # cuts towards zero
 
 
 def rebuild_rows(

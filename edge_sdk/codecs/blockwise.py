@@ -50,15 +50,19 @@ LEAST_RATE, MOST_RATE = 0.01, 8.0
 
 _SLAB = 1 << 16
 """Coordinates worked on at once: the temporaries stay in the processor's cache."""
-_PILOT_BITS = 1 << 17
-"""Size of the pilot, unless the whole update is smaller."""
-_PRIOR_BITS = 1 << 14
+_LEAST_PILOT, _MOST_PILOT = 1 << 16, 1 << 17
+"""Bits of a pilot: a quarter of the update within these limits, or a smaller update as a whole."""
+_PRIOR_BITS = 1 << 11
 """The pilot is judged as if so many further bits had come out as predicted."""
 _CHUNK_BYTES = 8
 """What a payload costs besides levels and coefficients."""
 _LEAST_BYTES = 4
-CODING, PILOTING = 0, 1
-"""What random numbers are for; the pilot must not share them with the update."""
+_TRIES = 3
+"""How often the number of chunks is raised because a pilot's chunk was too large."""
+_SMALL_BITS = 1 << 16
+"""Updates below it take a second pilot: what groups cost once each matters more to them."""
+CODING = 0
+"""Purpose of the update's own random numbers; those of the pilots are 1 and 2."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -203,14 +207,21 @@ class Budget:
     ) -> "Draft":
         """The update's best plan, corrected by a pilot and carried out up to the coding."""
         count = self.chunks(len(vector))
-        bits = self.bits(count)
-        plan = best_plan(spreads_of(energies), bits, sizes=sizes)
-        sums = energies[plan.block]
-        plan = corrected(plan, vector, sums, bits, seed)
+        for _ in range(_TRIES):
+            bits = self.bits(count)
+            plan = best_plan(spreads_of(energies), bits, sizes=sizes)
+            sums = energies[plan.block]
+            plan, largest = corrected(plan, vector, sums, bits, seed=seed, chunks=count)
+            wanted = int(1.04 * count * largest / self.chunk_bytes) + 1
+            if wanted <= count:
+                break
+            count = min(wanted, len(sums))
         return Draft.of(plan, vector, sums, seed=seed, purpose=CODING, chunks=count)
 
 
-def corrected(plan: Plan, vector: Vector, sums: Reals, bits: float, seed: int) -> Plan:
+def corrected(
+    plan: Plan, vector: Vector, sums: Reals, bits: float, *, seed: int, chunks: int
+) -> tuple[Plan, int]:
     """Try a part of the update with other random numbers, and plan again by what came out.
 
     Args:
@@ -219,16 +230,29 @@ def corrected(plan: Plan, vector: Vector, sums: Reals, bits: float, seed: int) -
         sums: energies of the plan's blocks.
         bits: what levels and coefficients may take.
         seed: the update's.
+        chunks: that the update will have.
+
+    Returns:
+        The plan, and the size of the largest chunk that was tried.
     """
-    pilot = Draft.of(plan, vector, sums, seed=seed, purpose=PILOTING)
-    every = max(1, int(bits) // _PILOT_BITS)
-    tried = 8 * len(pilot.payload(0, every)) - 8 * _CHUNK_BYTES
-    part = slice(None, None, every)
-    sizes = pilot.rms[part] / pilot.head.step
-    expected = drawn_bits(sizes, pilot.levels[part], plan.block, plan.lowest)
-    ratio = (max(tried, 0) + _PRIOR_BITS) / (expected + _PRIOR_BITS)
+    largest = 0
     spread = spread_of(sums / plan.block)
-    return plan_for(spread, plan.block, plan.lowest, bits / ratio, near=plan.step)
+    pilot_bits = min(max(bits / 4, _LEAST_PILOT), _MOST_PILOT)
+    count = min(max(chunks, int(bits / pilot_bits)), len(sums))
+    tries = min(int(count * pilot_bits / bits) + 1, count)
+    for purpose in (1, 2) if bits < _SMALL_BITS else (1,):
+        pilot = Draft.of(plan, vector, sums, seed=seed, purpose=purpose)
+        tried, expected = _PRIOR_BITS, float(_PRIOR_BITS)
+        for index in range(tries):
+            part = slice(index, None, count)
+            sizes = pilot.rms[part] / pilot.head.step
+            size = len(pilot.payload(index, count))
+            tried += max(8 * (size - _CHUNK_BYTES), 0)
+            largest = max(largest, size)
+            expected += drawn_bits(sizes, pilot.levels[part], plan.block, plan.lowest)
+        ratio = tried / expected
+        plan = plan_for(spread, plan.block, plan.lowest, bits / ratio, near=plan.step)
+    return plan, largest
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -251,7 +251,7 @@ class _Search:
         """All chunks."""
         bits = max(self._bits - self.part_bits(), 8.0)
         sums = block_energies(self._rest)[self.plan.block]
-        plan = corrected(self.plan, self._rest, sums, bits, seed)
+        plan, _ = corrected(self.plan, self._rest, sums, bits, seed=seed, chunks=self.count)
         draft = Draft.of(plan, self._rest, sums, seed=seed, purpose=CODING)
         made: list[bytes] = []
         for index in range(self.count):

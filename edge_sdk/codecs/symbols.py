@@ -22,7 +22,7 @@ MOST_MAGNITUDE = 2**30
 
 _MODE_BITS = 3
 _SHIFT_BITS = 5
-_MOST_SHIFT = 24
+_MOST_SHIFT = 26
 
 Coefficients = NDArray[np.int32]
 
