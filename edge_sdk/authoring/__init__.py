@@ -10,6 +10,7 @@
     differentiate/ gradient rules by operator family, one backward walk
     losses, optimizers   tables of what is minimised and how weights move
     training       forward graph -> train, evaluation and gradient graphs
+    freeze, cuts, heads, stages, split   parts of a model: which train, where they end
     build          the whole way to a plan: `build_plan`
     checking       gradients against finite differences in float64: `check_gradients`
     evaluation     runs nodes in numpy, for folding and checking
@@ -18,5 +19,6 @@
 
 from edge_sdk.authoring.build import build_plan
 from edge_sdk.authoring.checking import GradientCheck, check_gradients
+from edge_sdk.authoring.proposals import Place, propose_cuts
 
-__all__ = ["GradientCheck", "build_plan", "check_gradients"]
+__all__ = ["GradientCheck", "Place", "build_plan", "check_gradients", "propose_cuts"]

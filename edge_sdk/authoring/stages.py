@@ -64,7 +64,7 @@ def make_stages(graph: Graph, wanted: Stages, *, seed: int = 0) -> tuple[Stage, 
         Misuse: a number or name is wrong.
         Unsupported: the model cannot be cut into so many, or no head fits.
     """
-    boundaries = _boundaries(graph, wanted)
+    boundaries = find_boundaries(graph, wanted)
     early = [_early(graph, boundary, n, seed) for n, boundary in enumerate(boundaries)]
     return (*early, Stage(WHOLE, graph))
 
@@ -131,8 +131,9 @@ def _warm_up(
     )
 
 
-def _boundaries(graph: Graph, wanted: Stages) -> Sequence[Cut | Level]:
-    levels = find_levels(graph) if _answers_in_pixels(graph) else ()
+def find_boundaries(graph: Graph, wanted: Stages) -> Sequence[Cut | Level]:
+    """Where all stages but the last end; arguments and errors as `make_stages`."""
+    levels = usable_levels(graph)
     if not isinstance(wanted, int | str):
         return _named(graph, levels, wanted)
     if wanted != "auto" and not (isinstance(wanted, int) and 1 <= wanted <= _MOST):
@@ -198,5 +199,6 @@ def _only_needed(graph: Graph) -> Graph:
     )
 
 
-def _answers_in_pixels(graph: Graph) -> bool:
-    return len(graph.types[graph.outputs[0]].shape or ()) >= 4
+def usable_levels(graph: Graph) -> tuple[Level, ...]:
+    """Levels of a model that answers at every pixel; others are cut as chains."""
+    return find_levels(graph) if len(graph.types[graph.outputs[0]].shape or ()) >= 4 else ()

@@ -1,13 +1,19 @@
-"""`edge-sdk plan build|show|zoo`: from an ONNX model to a training plan."""
+"""`edge-sdk plan build|show|cuts|zoo`: from an ONNX model to a training plan."""
 
 import argparse
 import importlib
+from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
 
 from edge_sdk.cli.command import Command
+from edge_sdk.cli.plan_measure import measure
+from edge_sdk.cli.plan_table import Measure, aligned, describe
 from edge_sdk.errors import Misuse, Unavailable
 from edge_sdk.plan import Plan, load_plan
+
+_TOLERANCE = 1e-3
+"""Largest relative gradient error that `--check` lets pass."""
 
 
 def _shape(text: str) -> tuple[int, ...]:
@@ -20,19 +26,23 @@ def _shape(text: str) -> tuple[int, ...]:
     return shape
 
 
+def _stages(text: str) -> int | str | list[str]:
+    """A number, `auto`, or tensor names."""
+    if text.isdecimal():
+        return int(text)
+    return text if text == "auto" else text.split(",")
+
+
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
     verbs = parser.add_subparsers(dest="verb", required=True)
-
-    build = verbs.add_parser("build", help="make a plan from a forward ONNX model")
-    build.add_argument("model", type=Path, help="forward ONNX file, weights as initializers")
-    build.add_argument("--loss", required=True, choices=["cross-entropy", "mse"])
-    build.add_argument("--optimizer", default="sgd", choices=["sgd"])
-    build.add_argument("--momentum", type=float, default=0.9)
-    build.add_argument("--name", help="what people see (default: the file's name)")
-    build.add_argument("-o", "--output", type=Path, help="default: the model's name with .plan")
+    _add_build(verbs.add_parser("build", help="make a plan from a forward ONNX model"))
 
     show = verbs.add_parser("show", help="describe a plan")
     show.add_argument("plan", type=Path)
+    _add_measuring(show)
+
+    cuts = verbs.add_parser("cuts", help="list where a model can be cut, for --stages and --cut")
+    cuts.add_argument("model", type=Path)
 
     zoo = verbs.add_parser("zoo", help="write a small model to start from, as an ONNX file")
     zoo.add_argument("architecture", choices=["mlp", "cnn"])
@@ -43,33 +53,104 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     zoo.add_argument("-o", "--output", type=Path, required=True)
 
 
+def _add_build(build: argparse.ArgumentParser) -> None:
+    build.add_argument("model", type=Path, help="forward ONNX file, weights as initializers")
+    build.add_argument("--loss", required=True, help="cross-entropy, mse, ...")
+    build.add_argument("--optimizer", default="sgd")
+    build.add_argument("--momentum", type=float, default=0.9)
+    build.add_argument("--freeze", metavar="REGEX", help="weights that stay as they are")
+    build.add_argument(
+        "--stages",
+        type=_stages,
+        default=1,
+        metavar="N|auto|TENSOR,...",
+        help="train in stages of growing depth",
+    )
+    build.add_argument(
+        "--no-warm-up", action="store_true", help="no train graphs of each stage's newest block"
+    )
+    build.add_argument(
+        "--cut",
+        action="append",
+        metavar="TENSOR|auto",
+        help="split the model here too; give it twice to keep targets on the device",
+    )
+    build.add_argument(
+        "--check",
+        action="store_true",
+        help="first compare all gradients with finite differences in float64",
+    )
+    build.add_argument("--name", help="what people see (default: the file's name)")
+    build.add_argument("-o", "--output", type=Path, help="default: the model's name with .plan")
+    _add_measuring(build)
+
+
+def _add_measuring(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--batch-size", type=int, default=32, help="of the steps that are timed")
+    parser.add_argument("--threads", type=int, default=1, help="for the steps that are timed")
+    parser.add_argument("--no-measure", action="store_true", help="time nothing")
+
+
 def _run(arguments: argparse.Namespace) -> int:
-    return {"build": _build, "show": _show, "zoo": _zoo}[arguments.verb](arguments)
+    verbs = {"build": _build, "show": _show, "cuts": _cuts, "zoo": _zoo}
+    return verbs[arguments.verb](arguments)
 
 
 def _build(arguments: argparse.Namespace) -> int:
-    if not arguments.model.is_file():
-        raise Misuse(f"no such file: {arguments.model}")
+    _check_file(arguments.model)
+    authoring = _authoring("edge_sdk.authoring")
+    if arguments.check and not _gradients_hold(authoring, arguments):
+        return 1
     output = arguments.output or arguments.model.with_suffix(".plan")
-    plan = _authoring("edge_sdk.authoring").build_plan(
+    plan = authoring.build_plan(
         arguments.model,
         loss=arguments.loss,
         optimizer=arguments.optimizer,
         momentum=arguments.momentum,
         name=arguments.name or arguments.model.stem,
+        freeze=arguments.freeze,
+        stages=arguments.stages,
+        warm_up=not arguments.no_warm_up,
+        cut=arguments.cut,
     )
-    partial = output.with_name(output.name + ".partial")
-    partial.write_bytes(plan.data)
-    partial.replace(output)
-    _describe(plan)
+    unfinished = output.with_name(output.name + ".partial")
+    unfinished.write_bytes(plan.data)
+    unfinished.replace(output)
+    _print(plan, _measuring(arguments, output))
     print(f"written: {output}")
     return 0
 
 
 def _show(arguments: argparse.Namespace) -> int:
-    if not arguments.plan.is_file():
-        raise Misuse(f"no such file: {arguments.plan}")
-    _describe(load_plan(arguments.plan.read_bytes()))
+    _check_file(arguments.plan)
+    _print(load_plan(arguments.plan.read_bytes()), _measuring(arguments, arguments.plan))
+    return 0
+
+
+def _gradients_hold(authoring: ModuleType, arguments: argparse.Namespace) -> bool:
+    """Print the worst parameters; whether all are right."""
+    found: Mapping[str, float] = authoring.check_gradients(
+        arguments.model, loss=arguments.loss
+    ).errors
+    worst = sorted(found, key=lambda name: -found[name])
+    rows = [[name, f"{found[name]:.1e}"] for name in worst[:5]]
+    for line in aligned([["gradient of", "relative error"], *rows]):
+        print(line)
+    holds = found[worst[0]] <= _TOLERANCE
+    verdict = "all gradients are right" if holds else f"over {_TOLERANCE:g}: not written"
+    print(f"{len(found)} parameters checked by finite differences: {verdict}\n")
+    return holds
+
+
+def _cuts(arguments: argparse.Namespace) -> int:
+    _check_file(arguments.model)
+    rows = [["tensor", "shape", "values", "parameters before", "compute before", "good for"]]
+    for place in _authoring("edge_sdk.authoring").propose_cuts(arguments.model):
+        shape = "x".join(map(str, place.shape))
+        shares = [f"{place.parameters:,}", f"{place.compute:.1%}"]
+        rows.append([place.name, shape, f"{place.values:,}", *shares, " ".join(place.good_for)])
+    for line in aligned(rows):
+        print(line)
     return 0
 
 
@@ -92,20 +173,23 @@ def _authoring(module: str) -> ModuleType:
         ) from None
 
 
-def _describe(plan: Plan) -> None:
-    print(f"plan     {plan.name}  {plan.digest[:12]}  {len(plan.data):,} bytes")
-    print(f"input    {plan.input.name} {plan.input.dtype} {plan.input.shape}")
-    print(f"target   {plan.target.name} {plan.target.dtype} {plan.target.shape}")
-    for number in range(plan.stages):
-        layout = plan.layout(number)
-        print(f"stage {number}  {layout.size:,} parameters in {len(layout.parameters)} tensors")
-        for parameter in layout.parameters:
-            print(f"         {parameter.name:32} {parameter.shape!s:20} {parameter.size:>12,}")
-        print("         bytes up per round: " + _rates(layout.size))
+def _check_file(path: Path) -> None:
+    if not path.is_file():
+        raise Misuse(f"no such file: {path}")
 
 
-def _rates(dimension: int) -> str:
-    return "  ".join(f"{bits} bit {dimension * bits // 8:,}" for bits in (1, 2, 4, 8, 32))
+def _measuring(arguments: argparse.Namespace, file: Path) -> Measure | None:
+    if arguments.no_measure:
+        return None
+    size, threads = arguments.batch_size, arguments.threads
+    return lambda stage, warm_up: measure(
+        file, stage=stage, warm_up=warm_up, batch_size=size, threads=threads
+    )
+
+
+def _print(plan: Plan, measuring: Measure | None) -> None:
+    for line in describe(plan, measuring):
+        print(line)
 
 
 COMMAND = Command(
