@@ -12,7 +12,6 @@ from edge_sdk.authoring.freeze import freeze as freeze_parameters
 from edge_sdk.authoring.graph import Type
 from edge_sdk.authoring.losses import Loss, chosen_loss
 from edge_sdk.authoring.optimizers import Optimizer, chosen_optimizer
-from edge_sdk.authoring.passes import TRAIN_BATCH_NORM, run_passes
 from edge_sdk.authoring.split import make_split
 from edge_sdk.authoring.stages import Stages, make_stages, stage_parts
 from edge_sdk.authoring.training import BatchNorm, forward_graph, only_trainable, train_graph
@@ -99,7 +98,7 @@ def build_plan(
     )
     forward = forward_graph(model, batch_norm=batch_norm)
     if freeze is not None:
-        forward = run_passes(freeze_parameters(forward, freeze), TRAIN_BATCH_NORM)
+        forward = freeze_parameters(forward, freeze)
     train = train_graph(forward, measure, rule)
     if not train.parameters:
         raise Unsupported("no weight of the model changes its loss")

@@ -20,7 +20,7 @@ from edge_sdk.authoring.losses import Loss
 from edge_sdk.authoring.onnx_form import to_model
 from edge_sdk.authoring.optimizers import Optimizer
 from edge_sdk.authoring.passes import REMOVE_UNUSED, run_passes
-from edge_sdk.authoring.training import TrainGraph, backward_graph, train_graph
+from edge_sdk.authoring.training import TrainGraph, backward_graph, forward_part, train_graph
 from edge_sdk.errors import Misuse, Unsupported
 from edge_sdk.plan import PartGraphs, SplitParts, TensorSpec
 from edge_sdk.plan.conventions import BATCH_AXIS
@@ -58,8 +58,9 @@ def make_split(
             made.append(_part(step, positions, to_model(step.graph, inputs=step.inputs)))
             continue
         update = backward_graph(part, optimizer, hand_back=back)
-        forward = to_model(part, inputs=(*part.inputs, *part.parameters))
-        made.append(_part(update, positions, forward, to_model(update.graph, inputs=update.inputs)))
+        forward, fed = forward_part(part)
+        graphs = (to_model(forward, inputs=fed), to_model(update.graph, inputs=update.inputs))
+        made.append(_part(update, positions, *graphs))
     return SplitParts(cuts=tuple(map(_spec, chosen)), parts=tuple(made))
 
 

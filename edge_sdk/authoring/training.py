@@ -34,6 +34,7 @@ from edge_sdk.plan.conventions import (
     CORRECT,
     COUNTED,
     LOSS,
+    SEED,
     TARGET,
     cotangent_name,
     new_name,
@@ -201,6 +202,13 @@ def backward_graph(graph: Graph, optimizer: Optimizer, *, hand_back: str | None)
         state=moves.state,
         classes=None,
     )
+
+
+def forward_part(graph: Graph) -> tuple[Graph, tuple[str, ...]]:
+    """The forward half of `backward_graph`, as in training, and what it is fed, in order."""
+    made = _tidy(graph)
+    seed = (SEED,) if SEED in made.inputs else ()
+    return made, (*graph.inputs, *seed, *graph.parameters)
 
 
 def evaluate_graph(graph: Graph, loss: Loss) -> Graph:

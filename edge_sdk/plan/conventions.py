@@ -13,7 +13,7 @@ evaluate    in: input, target, parameters by name.
             that quality is the sum of `correct` over the sum of `counted` (for Dice: twice the
             overlap over the sum of both sizes).
 warm-up     as train; only some of the parameters have state and a `<name>.new`.
-forward     in: input of the part, its parameters by name.
+forward     in: input of the part, `seed` where it drops, its parameters by name.
             out: the cut.
 backward    in: input of the part, `<cut>.cotangent`, `lr`, parameters, state.
             out: `<input>.cotangent` where the input is a cut, then `<name>.new` for each parameter

@@ -76,6 +76,14 @@ def test_frozen_models_can_have_stages_and_a_split() -> None:
     assert plan.split is not None
 
 
+def test_a_frozen_normalisation_keeps_its_statistics() -> None:
+    model = resnet((3, 8, 8), 4, blocks=(1,), width=4)
+    plan = build_plan(model, loss="cross-entropy", name="n", freeze="^bn1.weight")
+    held = {p.name for p in plan.manifest.layout.parameters}
+    assert {name for name in held if name.startswith("bn1")} == {"bn1.bias"}
+    assert "layer1.0.bn1.running_mean" in held
+
+
 @pytest.mark.parametrize(
     ("pattern", "text"),
     [("(", "no regular expression"), ("^nothing$", "matches no weight"), (".", "matches every")],

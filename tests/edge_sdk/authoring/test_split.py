@@ -94,6 +94,31 @@ def test_split_training_is_training(model: Any, cuts: int, run: Run) -> None:
         np.testing.assert_allclose(parts[name], array, rtol=1e-4, atol=1e-6)
 
 
+def test_dropout_draws_the_same_mask_forwards_and_backwards(run: Run) -> None:
+    """The loss is linear in a weight of the first part, so both passes must agree on the mask."""
+    body = """drop (float[N,40] x) => (float[N,2] y) {
+        scaled = Mul(x, w)
+        dropped = Dropout(scaled)
+        y = MatMul(dropped, v)
+    }"""
+    model = parser.parse_model(f'<ir_version: 8, opset_import: ["" : 20]> {body}')
+    rng = np.random.default_rng(0)
+    for name, shape in (("w", (40,)), ("v", (40, 2))):
+        array = rng.normal(size=shape).astype(np.float32)
+        model.graph.initializer.append(numpy_helper.from_array(array, name))
+    plan = build_plan(model, loss="cross-entropy", name="n", cut="dropped", momentum=0)
+    split = split_of(plan)
+    x = np.ones((1, 40), np.float32)
+    seed = np.array(7, np.int64)
+    weight = plan.layout().split(plan.initial_weights())["w"]
+    fed: dict[str, Array] = {plan.input.name: x, "seed": seed, "w": weight}
+    handed = outputs(split.forward_graph(0), fed, run)["dropped"]
+    fed |= {"dropped.cotangent": np.ones((1, 40), np.float32), "lr": np.array(1, np.float32)}
+    moved = weight - outputs(split.backward_graph(0), fed, run)["w.new"]
+    assert 0 < np.count_nonzero(handed) < 40
+    np.testing.assert_array_equal(moved != 0, handed[0] != 0)
+
+
 def test_parts_share_no_parameter_and_leave_none_out() -> None:
     plan = build_plan(LENET, loss="cross-entropy", name="n", cut="auto", stages=2)
     split = split_of(plan)

@@ -62,7 +62,7 @@ def test_resnet18_is_cut_where_progfed_cuts_it() -> None:
     stages = make_stages(graph, 4)
     sizes = [sum(a.size for a in s.graph.parameters.values()) for s in stages]
     fractions = [size / sizes[-1] for size in sizes]
-    np.testing.assert_allclose(fractions, [0.0135, 0.0606, 0.2486, 1], rtol=0.06)
+    np.testing.assert_allclose(fractions, [0.0135, 0.0606, 0.2486, 1], rtol=0.1)
 
 
 def test_u_nets_lose_their_inner_levels_and_need_no_heads() -> None:
