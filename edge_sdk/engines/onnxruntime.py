@@ -32,11 +32,13 @@ from onnxruntime.capi.onnxruntime_pybind11_state import (
     RuntimeException,
 )
 
+from edge_sdk.engines.further import FurtherInputs, further_names
+from edge_sdk.engines.measure import Measure
 from edge_sdk.engines.tally import Step, Tally
 from edge_sdk.errors import Corrupt, Misuse, Unavailable
 from edge_sdk.interfaces import Batch, Dataset, KeepGoing
 from edge_sdk.plan import Plan, TensorSpec
-from edge_sdk.plan.conventions import CORRECT, LEARNING_RATE, LOSS, new_name
+from edge_sdk.plan.conventions import CORRECT, COUNTED, LEARNING_RATE, LOSS, new_name
 from edge_sdk.values import Evaluation, Layout, Parameter, Trained, TrainSettings, Vector
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
@@ -88,11 +90,14 @@ class OnnxRuntimeEngine:
         stage: which of its stages.
         warm_up: train only what the stage before does not have; the rest is used but stays.
         threads: threads inside an operator.
+        piece_size: run each batch in pieces of at most so many examples and step once for all, to
+            need less memory; for a plan made to accumulate.
         low_memory: spend CPU time to need less memory, for boards of 512 MB and less; changes how
             this whole process allocates. Without effect where the C library is not glibc.
 
     Raises:
-        Misuse: the plan has no such stage or warm-up, or `threads` is below 1.
+        Misuse: the plan has no such stage or warm-up, or `threads` or `piece_size` is
+            below 1.
     """
 
     def __init__(
@@ -102,10 +107,15 @@ class OnnxRuntimeEngine:
         stage: int = 0,
         warm_up: bool = False,
         threads: int = 1,
+        piece_size: int | None = None,
         low_memory: bool = False,
     ) -> None:
         if threads < 1:
             raise Misuse(f"{threads} threads")
+        if piece_size is not None and piece_size < 1:
+            raise Misuse(f"pieces of {piece_size} examples")
+        self._piece_size = piece_size
+        self._train_inputs: set[str] = set()
         self._plan = plan
         self._stage = stage
         self._layout: Layout = plan.layout(stage)
@@ -125,6 +135,8 @@ class OnnxRuntimeEngine:
         *,
         keep_going: KeepGoing = _always,
         progress: Callable[[Step], None] | None = None,
+        proximity: float = 0.0,
+        correction: Vector | None = None,
     ) -> Trained:
         """Train from `weights` (float32, layout order) and give the new ones in a new array.
 
@@ -137,16 +149,28 @@ class OnnxRuntimeEngine:
             settings: epochs, learning rate and, of a dataset, batch size and seed of the order.
             keep_going: asked before every step; training stops there when it answers False.
             progress: told of every step when it has run.
+            proximity: weight of FedProx's term, of a plan made with `proximal`.
+            correction: added to every gradient, layout order, of a plan made with `correction`.
 
         Raises:
-            Misuse: weights or batches do not have the plan's shape, or `data` is an iterator, used
-                up by the first of several epochs.
+            Misuse: weights or batches do not have the plan's shape, `data` is an iterator, used up
+                by the first of several epochs, or the plan lacks what is asked for.
             Malformed: the plan's train graph breaks its conventions or fails when run.
             Unavailable: this onnxruntime lacks an operator, or memory ran out.
         """
         self._check_weights(weights)
         steps = _Steps(self._session_to_train(), self._layout, self._trained, self._state)
         steps.load(weights)
+        rate = {LEARNING_RATE: np.array(settings.learning_rate, np.float32)}
+        further = FurtherInputs(
+            self._train_inputs,
+            self._layout,
+            weights,
+            seed=settings.seed,
+            proximity=proximity,
+            correction=correction,
+            piece_size=self._piece_size,
+        )
         tally = Tally()
         stopped = False
         for epoch in range(settings.epochs):
@@ -156,9 +180,10 @@ class OnnxRuntimeEngine:
                 if not keep_going():
                     stopped = True
                     break
-                feeds = self._feeds(batch)
-                feeds[LEARNING_RATE] = np.array(settings.learning_rate, np.float32)
-                step = tally.count(steps.step(feeds), examples=len(batch[0]))
+                loss = 0.0
+                for run in further.runs(batch):
+                    loss += run.share * steps.step({**self._feeds(run.batch), **run.feeds, **rate})
+                step = tally.count(loss, examples=len(batch[0]))
                 if progress is not None:
                     progress(step)
             if stopped:
@@ -176,7 +201,10 @@ class OnnxRuntimeEngine:
     def evaluate(
         self, weights: Vector, data: Dataset | Iterable[Batch], *, batch_size: int = 256
     ) -> Evaluation:
-        """Mean loss over all of `data` and, where the task has classes, the share it got right.
+        """Mean loss over all of `data` and, where the plan counts it, the share it got right.
+
+        The share is of examples, or of the positions of sequences and images; of a Dice loss it is
+        the Dice coefficient of all examples together.
 
         `data` may be a dataset or any iterable of batches, which ignores `batch_size`.
 
@@ -194,18 +222,12 @@ class OnnxRuntimeEngine:
             binding = session.io_binding()
             for name, tensor in tensors.items():
                 binding.bind_cpu_input(name, tensor)
-        count, loss, correct = 0, 0.0, 0
+        measure = Measure()
         for batch in _batches(data, size=batch_size, seed=None):
-            outputs = self._measure(session, binding, self._feeds(batch))
-            count += len(batch[0])
-            loss += float(outputs[0]) * len(batch[0])
-            correct += 0 if self._plan.classes is None else int(outputs[1])
-        if count == 0:
-            raise Misuse("no examples to evaluate on")
-        if not np.isfinite(loss):
-            raise Corrupt("the model's loss is not finite")
-        accuracy = None if self._plan.classes is None else correct / count
-        return Evaluation(examples=count, loss=loss / count, accuracy=accuracy)
+            loss, *counts = self._measure(session, binding, self._feeds(batch))
+            found = zip((CORRECT, COUNTED), map(int, counts), strict=False)
+            measure.add(examples=len(batch[0]), loss=float(loss), **dict(found))
+        return measure.result()
 
     def _measure(
         self,
@@ -216,8 +238,8 @@ class OnnxRuntimeEngine:
         with _runtime_errors("evaluation graph"):
             for name, array in feeds.items():
                 binding.bind_cpu_input(name, array)
-            for name in self._evaluate_outputs():
-                binding.bind_output(name)
+            for node in session.get_outputs():
+                binding.bind_output(node.name)
             session.run_with_iobinding(binding)
             outputs: list[NDArray[np.generic]] = binding.copy_outputs_to_cpu()
         return outputs
@@ -232,27 +254,33 @@ class OnnxRuntimeEngine:
                 self._plan.train_graph(self._stage, warm_up=self._warm_up),
                 "train graph",
                 inputs={LEARNING_RATE, *(tensor.name for tensor in read)},
-                outputs=[LOSS, *(new_name(tensor.name) for tensor in written)],
+                optional=further_names([tensor.name for tensor in self._layout.parameters]),
+                outputs=[[LOSS, *(new_name(tensor.name) for tensor in written)]],
             )
+            self._train_inputs = {node.name for node in self._train_session.get_inputs()}
         return self._train_session
 
     def _session_to_evaluate(self) -> ort.InferenceSession:
         if self._evaluate_session is None:
+            counts = [[LOSS, CORRECT], [LOSS, CORRECT, COUNTED]]
             self._evaluate_session = self._open(
                 self._plan.evaluate_graph(self._stage),
                 "evaluation graph",
                 inputs={parameter.name for parameter in self._layout.parameters},
-                outputs=self._evaluate_outputs(),
+                outputs=[[LOSS], *counts] if self._plan.classes is None else counts,
             )
         return self._evaluate_session
 
-    def _evaluate_outputs(self) -> list[str]:
-        return [LOSS] if self._plan.classes is None else [LOSS, CORRECT]
-
     def _open(
-        self, graph: bytes, what: str, *, inputs: set[str], outputs: Sequence[str]
+        self,
+        graph: bytes,
+        what: str,
+        *,
+        inputs: set[str],
+        optional: frozenset[str] = frozenset(),
+        outputs: Sequence[Sequence[str]],
     ) -> ort.InferenceSession:
-        """A session whose inputs and outputs are those of the conventions."""
+        """A session whose inputs and outputs are among those of the conventions."""
         options = ort.SessionOptions()
         options.intra_op_num_threads = self._threads
         options.inter_op_num_threads = 1
@@ -264,9 +292,9 @@ class OnnxRuntimeEngine:
         with _runtime_errors(what):
             session = ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
         wanted = inputs | {self._plan.input.name, self._plan.target.name}
-        if {node.name for node in session.get_inputs()} != wanted:
+        if not wanted <= {node.name for node in session.get_inputs()} <= wanted | optional:
             raise Corrupt(f"{what}: its inputs are not those of the plan")
-        if [node.name for node in session.get_outputs()] != list(outputs):
+        if [node.name for node in session.get_outputs()] not in outputs:
             raise Corrupt(f"{what}: its outputs are not those of the plan")
         return session
 
