@@ -15,6 +15,13 @@ from edge_sdk.plan import Plan, load_plan
 _TOLERANCE = 1e-3
 """Largest relative gradient error that `--check` lets pass."""
 
+_OPTIONS = (
+    "loss", "label_smoothing", "ignore_index", "class_weights", "optimizer", "momentum",
+    "weight_decay", "clip_norm", "proximal", "correction", "accumulate", "batch_norm", "freeze",
+    "stages", "cut",
+)  # fmt: skip
+"""Options of `build` that are called as the arguments of `build_plan`."""
+
 
 def _shape(text: str) -> tuple[int, ...]:
     try:
@@ -24,6 +31,13 @@ def _shape(text: str) -> tuple[int, ...]:
     if not shape or min(shape) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a shape like 1x28x28")
     return shape
+
+
+def _numbers(text: str) -> list[float]:
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a list like 1,0.5,2") from None
 
 
 def _stages(text: str) -> int | str | list[str]:
@@ -55,9 +69,20 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _add_build(build: argparse.ArgumentParser) -> None:
     build.add_argument("model", type=Path, help="forward ONNX file, weights as initializers")
-    build.add_argument("--loss", required=True, help="cross-entropy, mse, ...")
-    build.add_argument("--optimizer", default="sgd")
-    build.add_argument("--momentum", type=float, default=0.9)
+    build.add_argument(
+        "--loss", required=True, help="cross-entropy, binary-cross-entropy, dice, mse, l1 or huber"
+    )
+    build.add_argument("--label-smoothing", type=float, metavar="SHARE", help="of cross-entropy")
+    build.add_argument("--ignore-index", type=int, metavar="CLASS", help="target that counts not")
+    build.add_argument("--class-weights", type=_numbers, metavar="W,...", help="of cross-entropy")
+    build.add_argument("--optimizer", default="sgd", help="sgd, nesterov, adam or adamw")
+    build.add_argument("--momentum", type=float, help="default 0.9; of Adam the first decay rate")
+    build.add_argument("--weight-decay", type=float)
+    build.add_argument("--clip-norm", type=float, help="longest gradient")
+    build.add_argument("--proximal", action="store_true", help="inputs for FedProx")
+    build.add_argument("--correction", action="store_true", help="a term added to each gradient")
+    build.add_argument("--accumulate", action="store_true", help="gather small batches")
+    build.add_argument("--batch-norm", choices=["train", "frozen"], default="train")
     build.add_argument("--freeze", metavar="REGEX", help="weights that stay as they are")
     build.add_argument(
         "--stages",
@@ -104,14 +129,9 @@ def _build(arguments: argparse.Namespace) -> int:
     output = arguments.output or arguments.model.with_suffix(".plan")
     plan = authoring.build_plan(
         arguments.model,
-        loss=arguments.loss,
-        optimizer=arguments.optimizer,
-        momentum=arguments.momentum,
         name=arguments.name or arguments.model.stem,
-        freeze=arguments.freeze,
-        stages=arguments.stages,
         warm_up=not arguments.no_warm_up,
-        cut=arguments.cut,
+        **{option: getattr(arguments, option) for option in _OPTIONS},
     )
     unfinished = output.with_name(output.name + ".partial")
     unfinished.write_bytes(plan.data)
