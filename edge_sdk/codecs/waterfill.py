@@ -27,6 +27,7 @@ from edge_sdk.codecs.ladder import (
     power_of_two,
     tables,
 )
+from edge_sdk.errors import Misuse
 from edge_sdk.values import Vector
 
 FIRST_LEVELS: dict[int, tuple[int, ...]] = {64: (9, 11), 256: (7, 9, 11), 4096: (4, 6, 8)}
@@ -34,6 +35,9 @@ FIRST_LEVELS: dict[int, tuple[int, ...]] = {64: (9, 11), 256: (7, 9, 11), 4096: 
 
 EXCHANGE = 0.1155
 """Squared error, in steps squared, that one bit more saves: ln 2 / 6."""
+
+_STRIDE = 8
+"""First stride of the search for a step."""
 
 _FINE = 16
 """Expected numbers of blocks are counted in such parts."""
@@ -132,12 +136,23 @@ def best_plan(
         budget_bits: for everything but what each chunk costs; what cannot be met is undercut.
         sizes: coordinates that a block may have.
     """
-    plans: list[Plan] = []
-    for n in sizes:
-        for lowest in FIRST_LEVELS[n]:
-            near = plans[-1].step if plans else None
-            plans.append(plan_for(spreads[n], n, lowest, budget_bits, near=near))
-    return min(plans, key=lambda plan: plan.error)
+    best: Plan | None = None
+    for n in sizes:  # with the middle one of its first levels
+        near = best.step if best else None
+        lowest = FIRST_LEVELS[n][len(FIRST_LEVELS[n]) // 2]
+        best = _better(best, plan_for(spreads[n], n, lowest, budget_bits, near=near))
+    if best is None:
+        raise Misuse("no sizes to choose from")
+    for lowest in FIRST_LEVELS[best.block]:
+        if lowest != best.lowest:
+            spread, near = spreads[best.block], best.step
+            best = _better(best, plan_for(spread, best.block, lowest, budget_bits, near=near))
+    return best
+
+
+def _better(first: Plan | None, second: Plan) -> Plan:
+    """The one of less error; of equals the first."""
+    return first if first is not None and first.error <= second.error else second
 
 
 def plan_for(
@@ -147,43 +162,47 @@ def plan_for(
     low = max(spread.last - _HEADROOM, _LEAST_STEP)
     high = max(spread.last + _HEADROOM, low)
 
-    def fits(step: int) -> bool:
-        return predicted_bits(spread, block, lowest, step) <= budget_bits
+    def excess(step: int) -> float:
+        return predicted_bits(spread, block, lowest, step) - budget_bits
 
-    if near is not None and low < near < high:
-        stride = 16
-        if fits(near):
-            while near > low and fits(near):
-                high, near, stride = near, max(near - stride, low), 4 * stride
-            low = near
-        else:
-            while near < high and not fits(near):
-                low, near, stride = near, min(near + stride, high), 4 * stride
-            high = near
+    guess = near if near is not None and low <= near < high else (low + high) // 2
+    stride = _STRIDE
+    over: float | None = None  # excess at low - 1; under: excess at high
+    under: float | None = None
     while low < high:
-        middle = (low + high) // 2
-        low, high = (low, middle) if fits(middle) else (middle + 1, high)
+        found = excess(guess)
+        if found <= 0:
+            high, under = guess, found
+        else:
+            low, over = guess + 1, found
+        if over is None or under is None:  # go on in steps that grow until both sides are known
+            guess = max(high - stride, low) if over is None else min(low + stride, high - 1)
+            stride *= 4
+        else:
+            # Where the line between both ends crosses zero, but never within a tenth of an end.
+            share = min(max(over / (over - under), 0.1), 0.9)
+            guess = low + int((high - low) * share)
+        guess = min(max(guess, low), max(high - 1, low))
     bits = predicted_bits(spread, block, lowest, low)
     return Plan(block, lowest, low, bits, predicted_error(spread, block, lowest, low))
 
 
 def predicted_bits(spread: Spread, block: int, lowest: int, step: int) -> float:
     """Bits of coefficients, presence and levels."""
-    table, window = tables(lowest), _window(spread, step)
-    coefficients = int(np.dot(spread.counts, table.cost[window])) * block / BIT_UNIT
-    share = table.share[window]
-    levels = np.bincount(
-        np.concatenate([table.lower[window], table.upper[window]]),
-        weights=np.concatenate([spread.counts * (1 - share), spread.counts * share]),
-        minlength=len(SIZES),
-    )
-    levels[0] += spread.zeros
+    table = tables(lowest)
+    counts, window, dropped = _window(spread, step)
+    coefficients = int(np.dot(counts, table.cost[window])) * block / BIT_UNIT
+    raised = counts * table.share[window]
+    levels = np.bincount(table.upper[window], raised, minlength=len(SIZES))
+    levels += np.bincount(table.lower[window], counts - raised, minlength=len(SIZES))
+    levels[0] += spread.zeros + dropped
     return coefficients + _level_bits(levels)
 
 
 def predicted_error(spread: Spread, block: int, lowest: int, step: int) -> float:
     """Expected squared error of the whole update."""
-    units = int(np.dot(spread.counts, tables(lowest).error[_window(spread, step)]))
+    counts, window, _ = _window(spread, step)
+    units = int(np.dot(counts, tables(lowest).error[window]))
     return units * ERROR_UNIT * block * power_of_two(step, PER_OCTAVE) ** 2
 
 
@@ -192,9 +211,10 @@ def drawn_bits(sizes: Reals, levels: NDArray[np.integer], block: int, lowest: in
     whole = np.append(LEVEL_COST[:EXACT], 0)[np.minimum(levels, EXACT)]
     exact = spread_of(np.square(sizes[levels >= EXACT]))
     table = tables(lowest)
-    units = int(whole.sum()) + int(np.dot(exact.counts, table.cost[_window(exact, 0)]))
-    counts = np.bincount(levels, minlength=len(SIZES))
-    return units * block / BIT_UNIT + _level_bits(counts)
+    counted, window, _ = _window(exact, 0)
+    units = int(whole.sum()) + int(np.dot(counted, table.cost[window]))
+    by_level = np.bincount(levels, minlength=len(SIZES))
+    return units * block / BIT_UNIT + _level_bits(by_level)
 
 
 def price(sums: Reals, plan: Plan) -> float:
@@ -205,29 +225,31 @@ def price(sums: Reals, plan: Plan) -> float:
     return error + bits * EXCHANGE * plan.step_size**2
 
 
-def _window(spread: Spread, step: int) -> Whole:
-    """Table entries of the counts of `spread`."""
-    places = np.arange(spread.first - step, spread.last - step + 1) + _CENTRE
-    return np.clip(places, 0, 2 * _CENTRE - 1)
+def _window(spread: Spread, step: int) -> tuple[Whole, slice, int]:
+    """Counts, the table entries that belong to them, and how many blocks are below the table.
+
+    Blocks above it are left out: no plan for these blocks has so fine a step.
+    """
+    first = spread.first - step + _CENTRE
+    below = min(max(-first, 0), len(spread.counts))
+    first += below
+    counts = spread.counts[below : below + max(2 * _CENTRE - first, 0)]
+    return counts, slice(first, first + len(counts)), int(spread.counts[:below].sum())
 
 
 def _level_bits(levels: NDArray[np.number]) -> float:
     """Entropy of who is sent and at which level, in bits; `levels` counts blocks by level."""
     counts = np.rint(levels * _FINE).astype(np.int64)
-    sent = counts[1:]
-    presence = np.array([counts[0], sent.sum()])
-    return (1.02 * _entropy(presence) + 1.05 * _entropy(sent)) / _FINE
-
-
-def _entropy(counts: Whole) -> float:
-    """Bits to say which of so many kinds each of their members is, the same on every machine."""
-    everyone = counts.sum()
-    bits = everyone * _log2(everyone) - np.dot(counts, _log2(counts))
-    return int(bits) / len(_ROOTS)
+    sent = int(counts[1:].sum())
+    absent = int(counts[0])
+    logs = _log2(np.concatenate([counts, [sent, sent + absent]]))
+    members = int(np.dot(counts[1:], logs[1:-2]))
+    presence = (sent + absent) * int(logs[-1]) - sent * int(logs[-2]) - absent * int(logs[0])
+    return (1.02 * presence + 1.05 * (sent * int(logs[-2]) - members)) / (_FINE * len(_ROOTS))
 
 
 def _log2(values: Whole) -> Whole:
-    """Logarithm rounded down, in 1/64; 0 for 0."""
+    """Logarithm rounded down, in 1/64, the same on every machine; 0 for 0."""
     mantissa, exponent = np.frexp(np.maximum(values, 1).astype(np.float64))
     places: Whole = np.searchsorted(_ROOTS, mantissa, side="right") - 1
     return (exponent.astype(np.int64) - 1) * len(_ROOTS) + places
