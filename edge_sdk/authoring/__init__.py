@@ -12,6 +12,8 @@
     training       forward graph -> train, evaluation and gradient graphs
     freeze, cuts, heads, stages, split   parts of a model: which train, where they end
     build          the whole way to a plan: `build_plan`
+    proposals      where a model can be cut: `propose_cuts`
+    exporting      trained weights back into the model: `with_weights`
     checking       gradients against finite differences in float64: `check_gradients`
     evaluation     runs nodes in numpy, for folding and checking
     zoo            models to start from, built without any framework
@@ -19,6 +21,14 @@
 
 from edge_sdk.authoring.build import build_plan
 from edge_sdk.authoring.checking import GradientCheck, check_gradients
+from edge_sdk.authoring.exporting import with_weights
 from edge_sdk.authoring.proposals import Place, propose_cuts
 
-__all__ = ["GradientCheck", "Place", "build_plan", "check_gradients", "propose_cuts"]
+__all__ = [
+    "GradientCheck",
+    "Place",
+    "build_plan",
+    "check_gradients",
+    "propose_cuts",
+    "with_weights",
+]
