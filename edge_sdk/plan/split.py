@@ -50,11 +50,17 @@ class SplitParts:
 
 
 def split_members(split: SplitParts) -> dict[str, bytes]:
-    """The graphs by file name, in the bundle's order."""
+    """The graphs by file name, in the bundle's order.
+
+    Raises:
+        Misuse: a part has too few or too many.
+    """
     last = len(split.parts) - 1
     files: dict[str, bytes] = {}
     for number, part in enumerate(split.parts):
         kinds = [step_member] if number == last else [forward_member, backward_member]
+        if len(part.graphs) != len(kinds):
+            raise Misuse(f"part {number} of a split has {len(part.graphs)} graphs")
         files |= {kind(number): graph for kind, graph in zip(kinds, part.graphs, strict=True)}
     return files
 
