@@ -1,0 +1,217 @@
+"""How long will a transfer take? A model that keeps latency and rate apart. Pure.
+
+    T(bytes) = 1.5 * min_rtt + bytes / B
+
+B is the harmonic mean of the last five rates, each corrected for latency:
+`bytes / (seconds - 1.5 * min_rtt)`. Plain goodput of small uploads measures latency, not rate: for
+2 kB on a 1 Mbit/s link with 200 ms of round trip it is 27 times too low. The half round trip more
+than one is what a request over a kept-alive connection waits on top of its own bytes; the harmonic
+mean (as in MPC) answers "how long" without bias where rates change; this form beat six others on
+real TCP (figures in `docs/energy.md`).
+
+When the question is whether a deadline will be met, B is divided by `1 + e`, with e the largest
+relative error of the model's own last five predictions of the rate (RobustMPC: Yin, Jindal, Sekar,
+Sinopoli, "A Control-Theoretic Approach for Dynamic Adaptive Video Streaming", SIGCOMM 2015): the
+margin tightens as predictions prove right.
+"""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from edge_sdk.errors import Misuse
+
+Direction = Literal["up", "down"]
+
+SAMPLES = 5
+"""Rates and errors remembered for each direction."""
+
+RTT_SAMPLES = 20
+"""Round trips remembered; the least of them is `min_rtt`, so a moved device forgets the old one."""
+
+LATENCY_RTTS = 1.5
+
+ONE_PACKET_BYTES = 1400
+"""A transfer up to this size is a round trip and nothing else."""
+
+LEAST_CORRECTED_SHARE = 0.25
+"""The part of a transfer's time that counts as bytes flowing is at least this. A transfer that is
+all latency bounds the rate from below only, so it is remembered only where it raises the estimate
+or where nothing else is known."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Transfer:
+    """One request that was really made."""
+
+    direction: Direction
+    size_bytes: int
+    """Payload in that direction."""
+    seconds: float
+    """From the request's first byte to the answer's last."""
+    rtt_s: float | None = None
+    """The kernel's least round trip (TCP_INFO), where the system has it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LinkEstimate:
+    """What is known of a link; the initial value knows nothing. A value: `observe` gives a new one.
+
+    Newest first in every row.
+    """
+
+    up_bytes_per_s: tuple[float, ...] = ()
+    down_bytes_per_s: tuple[float, ...] = ()
+    up_errors: tuple[float, ...] = ()
+    down_errors: tuple[float, ...] = ()
+    rtts_s: tuple[float, ...] = ()
+
+    @property
+    def min_rtt_s(self) -> float | None:
+        """Least round trip lately; None before any is known."""
+        return min(self.rtts_s, default=None)
+
+    def observe(self, transfer: Transfer) -> "LinkEstimate":
+        """The estimate after one more transfer.
+
+        Without TCP_INFO a request that fits a packet serves as a round trip. A transfer without
+        bytes or time tells no rate.
+
+        Raises:
+            Misuse: a size or a time is negative or not finite.
+        """
+        _check(transfer)
+        learned = self._with_rtt(transfer)
+        if transfer.size_bytes <= ONE_PACKET_BYTES or transfer.seconds <= 0:
+            return learned
+        rate, is_bound = learned._corrected_rate(transfer)
+        expected = self.rate(transfer.direction)
+        if is_bound and expected is not None and rate <= expected:
+            return learned
+        errors = self._errors(transfer.direction)
+        if expected is not None:
+            errors = (abs(expected - rate) / rate, *errors)[:SAMPLES]
+        rates = (rate, *self._rates(transfer.direction))[:SAMPLES]
+        if transfer.direction == "up":
+            return replace(learned, up_bytes_per_s=rates, up_errors=errors)
+        return replace(learned, down_bytes_per_s=rates, down_errors=errors)
+
+    def rate(self, direction: Direction) -> float | None:
+        """B, bytes a second; None before any transfer worth counting."""
+        rates = self._rates(direction)
+        return len(rates) / sum(1 / rate for rate in rates) if rates else None
+
+    def safe_rate(self, direction: Direction) -> float | None:
+        """B divided by one plus the largest of the last errors."""
+        rate = self.rate(direction)
+        return None if rate is None else rate / (1 + max(self._errors(direction), default=0.0))
+
+    def seconds(self, direction: Direction, size_bytes: int, *, safe: bool = False) -> float | None:
+        """T for `size_bytes`; with `safe`, at the safe rate. None when the rate is not known."""
+        rate = self.safe_rate(direction) if safe else self.rate(direction)
+        return None if rate is None else self._latency_s + size_bytes / rate
+
+    def bytes_within(
+        self, direction: Direction, seconds: float, *, safe: bool = True
+    ) -> int | None:
+        """Most bytes that fit into `seconds`; 0 when latency alone takes longer."""
+        rate = self.safe_rate(direction) if safe else self.rate(direction)
+        return None if rate is None else max(0, int((seconds - self._latency_s) * rate))
+
+    @property
+    def _latency_s(self) -> float:
+        return LATENCY_RTTS * (self.min_rtt_s or 0.0)
+
+    def _rates(self, direction: Direction) -> tuple[float, ...]:
+        return self.up_bytes_per_s if direction == "up" else self.down_bytes_per_s
+
+    def _errors(self, direction: Direction) -> tuple[float, ...]:
+        return self.up_errors if direction == "up" else self.down_errors
+
+    def _with_rtt(self, transfer: Transfer) -> "LinkEstimate":
+        rtt_s = transfer.rtt_s
+        if rtt_s is None and transfer.size_bytes <= ONE_PACKET_BYTES:
+            rtt_s = transfer.seconds
+        if not rtt_s:
+            return self
+        return replace(self, rtts_s=(rtt_s, *self.rtts_s)[:RTT_SAMPLES])
+
+    def _corrected_rate(self, transfer: Transfer) -> tuple[float, bool]:
+        """Bytes a second without latency, and whether that is only a bound from below."""
+        least_s = LEAST_CORRECTED_SHARE * transfer.seconds
+        flowing_s = transfer.seconds - self._latency_s
+        return transfer.size_bytes / max(flowing_s, least_s), flowing_s < least_s
+
+
+def estimate_link(transfers: Sequence[Transfer]) -> LinkEstimate:
+    """The estimate after `transfers`, oldest first."""
+    estimate = LinkEstimate()
+    for transfer in transfers:
+        estimate = estimate.observe(transfer)
+    return estimate
+
+
+def _check(transfer: Transfer) -> None:
+    numbers = (transfer.size_bytes, transfer.seconds, transfer.rtt_s or 0.0)
+    if not all(0 <= number < float("inf") for number in numbers):
+        raise Misuse(f"not a transfer: {transfer}")
+
+
+# ------------------------------------------------------------------ what the kernel knows
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TcpInfo:
+    """Linux's `struct tcp_info`, as far as it is used here; None where an old kernel has less."""
+
+    rtt_s: float
+    min_rtt_s: float | None
+    delivery_bytes_per_s: int | None
+    sent_bytes: int | None
+    """TCP payload put on the wire, retransmissions included."""
+    retransmitted_bytes: int | None
+    segments_out: int | None
+
+    @property
+    def wire_bytes(self) -> int | None:
+        """Sent bytes with 52 bytes of IPv4 and TCP header (with time stamps) for each segment."""
+        if self.sent_bytes is None or self.segments_out is None:
+            return None
+        return self.sent_bytes + 52 * self.segments_out
+
+
+TCP_INFO_BYTES = 512
+"""Ask `getsockopt(IPPROTO_TCP, TCP_INFO, TCP_INFO_BYTES)` for this much; kernels return less."""
+
+
+def parse_tcp_info(data: bytes) -> TcpInfo | None:
+    """Read what `getsockopt` gave; None when even the round trip is not in it.
+
+    Offsets are those of `include/uapi/linux/tcp.h`: eight bytes, 24 words of 32 bits, then words of
+    64 and 32 bits; newer kernels only append. Little and big endian as the machine itself.
+    """
+    if len(data) < 72:
+        return None
+    return TcpInfo(
+        rtt_s=_word(data, 68, 4) / 1e6,
+        min_rtt_s=_known_rtt(data),
+        delivery_bytes_per_s=_optional(data, 160, 8),
+        sent_bytes=_optional(data, 200, 8),
+        retransmitted_bytes=_optional(data, 208, 8),
+        segments_out=_optional(data, 136, 4),
+    )
+
+
+def _known_rtt(data: bytes) -> float | None:
+    """The kernel starts `min_rtt` at its largest value, which means: none yet."""
+    micros = _optional(data, 148, 4)
+    return None if micros is None or micros == 2**32 - 1 else micros / 1e6
+
+
+def _optional(data: bytes, offset: int, size: int) -> int | None:
+    return None if len(data) < offset + size else _word(data, offset, size)
+
+
+def _word(data: bytes, offset: int, size: int) -> int:
+    return int.from_bytes(data[offset : offset + size], sys.byteorder)
