@@ -46,7 +46,7 @@ CASES: Mapping[str, Case] = MappingProxyType(
         "transformer_decoder": Case((80,), 65, 16, (80,), tokens=True),
         "resnet8": Case((3, 32, 32), 10, 32),
         "mobilenet_v2_small": Case((3, 32, 32), 10, 32),
-        "unet": Case((3, 128, 128), 1, 4, (1, 128, 128), loss="mse"),
+        "unet": Case((3, 128, 128), 1, 4, (1, 128, 128), loss="binary-cross-entropy"),
         "vgg9": Case((3, 32, 32), 10, 16),
         "resnet18": Case((3, 32, 32), 10, 8),
     }

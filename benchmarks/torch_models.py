@@ -204,28 +204,29 @@ MODELS: Mapping[str, Model] = {
 }
 
 
-def load(weights: Mapping[str, NDArray[np.float32]]) -> dict[str, "torch.Tensor"]:
+def load(weights: Mapping[str, NDArray[np.floating]]) -> dict[str, "torch.Tensor"]:
     """The ONNX model's initializers as leaf tensors; running statistics do not train."""
-    tensors: dict[str, torch.Tensor] = {}
-    for name, array in weights.items():
-        for key, value in _as_pytorch(name, array).items():
-            tensor = torch.from_numpy(value.copy())
-            tensors[key] = tensor.requires_grad_("running_" not in key)
-    return tensors
+    return {
+        name: torch.from_numpy(array.copy()).requires_grad_("running_" not in name)
+        for name, array in in_pytorch_form(weights).items()
+    }
 
 
-def _as_pytorch(name: str, array: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
+def in_pytorch_form(weights: Mapping[str, NDArray[np.floating]]) -> dict[str, NDArray[np.floating]]:
     """An ONNX LSTM's weights with gates i, f, g, o for i, o, f, c; anything else as it is."""
-    stem, _, part = name.rpartition(".")
-    if part not in {"W", "R", "B"}:
-        return {name: array}
-    halves = {name: array[0]}
-    if part == "B":
-        halves = dict(zip((f"{stem}.Wb", f"{stem}.Rb"), np.split(array[0], 2), strict=True))
-    return {key: _gates(half) for key, half in halves.items()}
+    arrays: dict[str, NDArray[np.floating]] = {}
+    for name, array in weights.items():
+        stem, _, part = name.rpartition(".")
+        if part in {"W", "R"}:
+            arrays[name] = _gates(array[0])
+        elif part == "B":
+            arrays[f"{stem}.Wb"], arrays[f"{stem}.Rb"] = map(_gates, np.split(array[0], 2))
+        else:
+            arrays[name] = array
+    return arrays
 
 
-def _gates(half: NDArray[np.float32]) -> NDArray[np.float32]:
+def _gates(half: NDArray[np.floating]) -> NDArray[np.floating]:
     i, o, f, c = np.split(half, 4)
     return np.concatenate([i, f, c, o])
 
@@ -234,7 +235,7 @@ def loss_of(case: Case, logits: "torch.Tensor", y: "torch.Tensor") -> "torch.Ten
     """The case's loss, mean over the batch."""
     if case.loss == "cross-entropy":
         return F.cross_entropy(logits.reshape(-1, case.classes), y.reshape(-1))
-    return F.mse_loss(logits, y)
+    return F.binary_cross_entropy_with_logits(logits, y)
 
 
 def main() -> None:
