@@ -46,6 +46,16 @@ def centred(x: Value, axes: Sequence[int]) -> Centred:
     return Centred(deviation, mean, mean_over(deviation * deviation, axes))
 
 
+def filled(like: Value, number: float) -> Value:
+    """A vector of the length of `like`, all `number`."""
+    (size,) = like.shape
+    single = np.full(size if isinstance(size, int) else 1, number, like.type.dtype)
+    constant = like.builder.constant(single)
+    if isinstance(size, int):
+        return constant
+    return like.builder.op("Expand", constant, like.builder.op("Shape", like), typed=like.type)
+
+
 def _through(g: Value, normal: Value, inverse: Value, axes: Sequence[int]) -> Value:
     """Cotangent of x from that of n."""
     return (g - mean_over(g, axes) - normal * mean_over(g * normal, axes)) * inverse
@@ -85,16 +95,14 @@ def _batch_norm_in_training(call: Call, over: Sequence[int], bias: Value) -> Cot
         return None, scale, bias
     gain = call.x(1) * inverse
     share = gain / count_over(x, over)
-    zero, one = (builder.constant(np.full(1, n, x.type.dtype)) for n in (0, 1))
-    channels = builder.op("Shape", gain)
-    zeros, ones = (builder.op("Expand", n, channels, typed=gain.type) for n in (zero, one))
+    linear, constant = -(share * scale * inverse), -(share * bias)
+    unmoved = (filled(gain, 0), filled(gain, 1))
     rest = builder.op(
         "BatchNormalization",
         batch.deviation,
-        -(share * scale * inverse),
-        -(share * bias),
-        zeros,
-        ones,
+        linear,
+        constant,
+        *unmoved,
         epsilon=0.0,
         typed=x.type,
     )

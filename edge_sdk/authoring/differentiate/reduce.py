@@ -29,10 +29,13 @@ def reduced_axes(call: Call) -> tuple[int, ...]:
 
 def count_over(x: Value, axes: Sequence[int]) -> Value | float:
     """How many elements each sum over `axes` has: a number now, or a 0-d value at run time."""
-    sizes = [x.shape[axis] for axis in axes]
-    known = [size for size in sizes if isinstance(size, int)]
-    if len(known) == len(sizes):
+    known = [size for axis in axes if isinstance(size := x.shape[axis], int)]
+    if len(known) == len(axes):
         return float(math.prod(known))
+    kept = [x.shape[axis] for axis in range(x.rank) if axis not in axes]
+    others = [size for size in kept if isinstance(size, int)]
+    if len(others) == len(kept) and 0 not in others:
+        return x.builder.op("Size", x).cast(x.type.dtype) / float(math.prod(others))
     open_axes = [axis for axis in axes if not isinstance(x.shape[axis], int)]
     shape = x.builder.op("Shape", x)
     which = x.builder.op("Gather", shape, x.builder.ints(open_axes), axis=0)

@@ -10,10 +10,8 @@ import collections
 import dataclasses
 from collections.abc import Mapping
 
-import numpy as np
-
 from edge_sdk.authoring.builder import Builder
-from edge_sdk.authoring.differentiate.normalise import centred
+from edge_sdk.authoring.differentiate.normalise import centred, filled
 from edge_sdk.authoring.graph import Graph, Node
 from edge_sdk.authoring.passes.kind import Pass
 
@@ -75,10 +73,8 @@ def _lower(builder: Builder, node: Node) -> None:
     x, scale, bias, mean, variance = map(builder.value, node.inputs)
     batch = centred(x, (0, *range(2, x.rank)))
     batch_mean, batch_variance = (v.reshape(-1) for v in (batch.mean, batch.variance))
-    zero = builder.constant(np.zeros(1, x.type.dtype))
-    centre = builder.op("Expand", zero, builder.op("Shape", scale), typed=scale.type)
     epsilon = node.attributes.get("epsilon", _DEFAULT_EPSILON)
-    normal = (batch.deviation, scale, bias, centre, batch_variance)
+    normal = (batch.deviation, scale, bias, filled(scale, 0), batch_variance)
     builder.op(node.op, *normal, named=node.outputs[0], typed=x.type, epsilon=epsilon)
     momentum = node.attributes.get("momentum", _DEFAULT_MOMENTUM)
     share = float(momentum) if isinstance(momentum, int | float) else _DEFAULT_MOMENTUM
