@@ -1,12 +1,41 @@
-"""Look at the hardware: what this process spends, and what one phase of a round cost.
+"""Look at the hardware: what this process spends, what state the machine is in, what a phase cost.
 
-`ProcessSensor` reads clock, CPU time, memory and traffic of this process. Energy, battery and
-temperature are None until their readers exist: None is "cannot tell", never zero. `cost_between`
-turns two readings into a `Cost`.
+`ProcessSensor` gives readings, `cost_between` turns two of them into a `Cost`. `energy` finds
+joules and says by which method; `bandwidth` predicts transfers; `machine` tells charge, heat,
+memory, load and link. None is "cannot tell", never zero.
 """
 
+from edge_sdk.telemetry.bandwidth import LinkEstimate, TcpInfo, Transfer, parse_tcp_info
 from edge_sdk.telemetry.device import ProcessSensor
+from edge_sdk.telemetry.energy import (
+    Energy,
+    EnergyReader,
+    EnergyReading,
+    energy_between,
+    open_energy,
+    probe_energy,
+    radio_energy,
+)
 from edge_sdk.telemetry.ledger import cost_between, costs_of
+from edge_sdk.telemetry.machine import MachineReader, MachineState
 from edge_sdk.telemetry.meter import ByteMeter
 
-__all__ = ["ByteMeter", "ProcessSensor", "cost_between", "costs_of"]
+__all__ = [
+    "ByteMeter",
+    "Energy",
+    "EnergyReader",
+    "EnergyReading",
+    "LinkEstimate",
+    "MachineReader",
+    "MachineState",
+    "ProcessSensor",
+    "TcpInfo",
+    "Transfer",
+    "cost_between",
+    "costs_of",
+    "energy_between",
+    "open_energy",
+    "parse_tcp_info",
+    "probe_energy",
+    "radio_energy",
+]

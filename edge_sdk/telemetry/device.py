@@ -1,8 +1,11 @@
-"""What the operating system tells about this process."""
+"""What the operating system tells about this process and the machine it runs on."""
 
 import sys
 import time
+from pathlib import Path
 
+from edge_sdk.telemetry.energy import EnergyReader, EnergyReading, open_energy
+from edge_sdk.telemetry.machine import MachineReader
 from edge_sdk.telemetry.meter import ByteMeter
 from edge_sdk.values import Reading
 
@@ -11,25 +14,57 @@ if sys.platform != "win32":
 
 
 class ProcessSensor:
-    """Clock, CPU time, peak memory and traffic of this process; an `interfaces.Sensor`.
+    """An `interfaces.Sensor` for this process and the machine it runs on.
+
+    Clock, CPU time, peak memory and traffic are the process's; joules, charge and heat are
+    the machine's.
+    The best source of joules is looked for once, here. A thread runs for it only where the source
+    tells watts and has to be asked again and again, and from the first reading on.
 
     Args:
         meter: the counter that the transport adds to; without one the traffic is unknown.
+        root: where the system's files are; anything but `/` is a recorded tree.
+        energy: the source of joules, instead of the best one found.
     """
 
-    def __init__(self, meter: ByteMeter | None = None) -> None:
+    def __init__(
+        self,
+        meter: ByteMeter | None = None,
+        *,
+        root: Path = Path("/"),
+        energy: EnergyReader | None = None,
+    ) -> None:
         self._meter = meter
+        self._energy = open_energy(root) if energy is None else energy
+        self._machine = MachineReader(root)
 
     def read(self) -> Reading:
-        """A reading now; energy, battery and temperature are None until their readers exist."""
+        """A reading now.
+
+        `energy_j` counts from the first reading. It is None where nothing measures or while the
+        source is silent (a battery that charges); `energy` says by which method it was found.
+        """
         meter = self._meter
+        energy = self.energy()
         return Reading(
             at_s=time.monotonic(),
             cpu_s=time.process_time(),
+            energy_j=None if energy is None else energy.joules,
             sent_bytes=None if meter is None else meter.sent_bytes,
             received_bytes=None if meter is None else meter.received_bytes,
             resident_bytes=peak_resident_bytes(),
+            battery=self._machine.battery(),
+            temperature_c=self._machine.temperature_c(),
         )
+
+    def energy(self) -> EnergyReading | None:
+        """Joules so far with their source, method and margin; None as in `read`."""
+        return None if self._energy is None else self._energy.read()
+
+    def close(self) -> None:
+        """Stop the thread of the energy source, if one runs."""
+        if self._energy is not None:
+            self._energy.close()
 
 
 def peak_resident_bytes() -> int | None:
