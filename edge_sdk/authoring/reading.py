@@ -1,6 +1,7 @@
 """An ONNX file from anywhere -> a `Graph` of standard operators of one operator set.
 
-Steps: parse, check, inline model functions, bring to `OPSET`, name the batch axis, infer types.
+Steps: parse, check, inline model functions, bring to `OPSET`, write out a runtime's fusions, name
+the batch axis, infer types.
 Whatever is wrong with the file ends as `Malformed` with one line.
 """
 
@@ -12,15 +13,15 @@ import onnx
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]  # has no stubs
 from onnx import checker, defs, inliner, shape_inference, version_converter
 
+from edge_sdk.authoring.batch_axis import name_batch_axis
+from edge_sdk.authoring.fusions import without_fusions
 from edge_sdk.authoring.graph import OPSET, Array, Attribute, Graph, Node, Type
+from edge_sdk.authoring.newer import STANDARD, lowered, without_functions
 from edge_sdk.authoring.onnx_form import from_node, to_array, to_type
 from edge_sdk.errors import Corrupt, Unsupported
-from edge_sdk.plan.conventions import BATCH_AXIS
 
 OLDEST_OPSET = 13
 """Softmax, Squeeze and the reductions changed meaning before it."""
-
-_STANDARD = ("", "ai.onnx")
 
 
 def read_graph(model: bytes | Path | onnx.ModelProto) -> Graph:
@@ -51,6 +52,7 @@ def _checked(proto: onnx.ModelProto) -> onnx.ModelProto:
     except checker.ValidationError as error:
         raise Corrupt(f"not a sound ONNX model: {_line(error)}") from error
     proto = _modern(inliner.inline_local_functions(proto))
+    proto = without_functions(without_fusions(proto))
     if not all(isinstance(text, str) for text in _texts(proto.graph)):
         raise Corrupt("model has a name that is not UTF-8")  # protobuf hands it out as bytes
     return proto
@@ -68,8 +70,7 @@ def _texts(graph: onnx.GraphProto) -> Iterator[object]:
 
 def _typed(proto: onnx.ModelProto) -> onnx.ModelProto:
     """The model with the batch axis named and every type inferred anew."""
-    _name_batch_axis(proto.graph)
-    del proto.graph.value_info[:]
+    proto = name_batch_axis(proto)
     try:
         return shape_inference.infer_shapes(
             proto, check_type=True, strict_mode=True, data_prop=True
@@ -99,14 +100,11 @@ def _parsed(model: bytes | Path | onnx.ModelProto) -> onnx.ModelProto:
 def _modern(proto: onnx.ModelProto) -> onnx.ModelProto:
     """The model in operator set `OPSET`.
 
-    Older ones go through the converter of the onnx library. Newer ones are relabelled, which is
-    exact as long as every operator keeps its signature: the inference that follows checks that.
+    Older ones go through the converter of the onnx library, newer ones through `lowered`.
     """
     version = _version(proto)
     if version > OPSET:
-        for entry in proto.opset_import:
-            if entry.domain in _STANDARD:
-                entry.version = OPSET
+        proto = lowered(proto)
     elif version < OPSET:
         try:
             proto = version_converter.convert_version(proto, OPSET)
@@ -121,7 +119,7 @@ def _modern(proto: onnx.ModelProto) -> onnx.ModelProto:
 
 def _version(proto: onnx.ModelProto) -> int:
     """The operator set the model is written in."""
-    version = next((o.version for o in proto.opset_import if o.domain in _STANDARD), 0)
+    version = next((o.version for o in proto.opset_import if o.domain in STANDARD), 0)
     newest = defs.onnx_opset_version()
     if not OLDEST_OPSET <= version <= newest:
         raise Unsupported(
@@ -129,30 +127,6 @@ def _version(proto: onnx.ModelProto) -> int:
             "that the onnx library installed here knows"
         )
     return version
-
-
-def _name_batch_axis(graph: onnx.GraphProto) -> None:
-    """Axis 0 of every input gets the one symbol; all other axes must be known."""
-    stored = {tensor.name for tensor in graph.initializer}
-    for info in graph.input:
-        if info.name in stored:
-            continue
-        shape = info.type.tensor_type.shape
-        if not shape.dim:
-            raise Unsupported(f"input {info.name!r} has no batch axis")
-        if shape.dim[0].HasField("dim_value"):
-            raise Unsupported(
-                f"input {info.name!r} has batch size {shape.dim[0].dim_value} fixed; "
-                "export with a dynamic batch axis"
-            )
-        shape.dim[0].dim_param = BATCH_AXIS
-        for axis, dim in enumerate(shape.dim):
-            if axis and not dim.HasField("dim_value"):
-                raise Unsupported(
-                    f"input {info.name!r}: axis {axis} is open; only the batch axis may be"
-                )
-    for info in graph.output:
-        info.type.tensor_type.ClearField("shape")  # stated shapes may use other symbols
 
 
 def _graph(proto: onnx.GraphProto) -> Graph:

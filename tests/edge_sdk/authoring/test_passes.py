@@ -129,3 +129,33 @@ def test_a_graph_that_breaks_the_requirement_is_caught() -> None:
     twice = dataclasses.replace(BUSY, nodes=(*BUSY.nodes, Node("Relu", ("x",), ("y",))))
     with pytest.raises(AssertionError, match="requires"):
         run_passes(twice, REMOVE_UNUSED)
+
+
+def test_a_shape_read_from_the_input_becomes_a_constant() -> None:
+    graph = graph_of(
+        """g (float[N,3] x) => (float[N,3] y) {
+            zero = Constant<value_ints = [0]>() minus = Constant<value_ints = [-1]>()
+            n = Shape<start = 0, end = 1>(x) shape = Shape(x) last = Gather(shape, minus)
+            three = Mul(last, n) flat = Concat<axis = 0>(three, minus)
+            column = Reshape(x, flat)
+            back = Concat<axis = 0>(n, minus) y = Reshape(column, back)
+        }"""
+    )
+    folded = run_passes(graph, FOLD_CONSTANTS, REMOVE_UNUSED)
+    assert [node.op for node in folded.nodes] == ["Reshape", "Reshape"]
+    assert [folded.constants[node.inputs[1]].tolist() for node in folded.nodes] == [
+        [-1, 1],
+        [-1, 3],
+    ]
+    assert folded.types["y"].shape == ("batch", 3)
+    assert result(folded) == result(graph)
+
+
+def test_a_product_of_batch_sizes_stays_computed() -> None:
+    graph = graph_of(
+        """g (float[N,2] x) => (float[P] y) {
+            n = Shape<start = 0, end = 1>(x) square = Mul(n, n)
+            zero = Constant<value = float {1.0}>() y = Expand(zero, square)
+        }"""
+    )
+    assert [n.op for n in run_passes(graph, FOLD_CONSTANTS).nodes] == ["Shape", "Mul", "Expand"]

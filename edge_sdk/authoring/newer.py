@@ -1,0 +1,96 @@
+"""Operators written out by the functions that the standard defines them by.
+
+So is what came after operator set `OPSET`, when a newer model is brought to it. The rest of such a
+model is relabelled, which is exact as long as an operator kept its meaning; those that did not
+are written out too, and the inference that follows checks every signature.
+"""
+
+import onnx
+from onnx import defs, helper, inliner
+
+from edge_sdk.authoring.graph import OPSET
+from edge_sdk.errors import Unsupported
+
+STANDARD = ("", "ai.onnx")
+
+CHANGED = frozenset({"GroupNormalization"})
+"""Operators whose inputs mean something else since: one scale per channel, no longer per group."""
+
+WITHOUT_RULE = frozenset(
+    {
+        "AffineGrid",
+        "CastLike",
+        "CenterCropPad",
+        "MeanVarianceNormalization",
+        "NegativeLogLikelihoodLoss",
+        "SoftmaxCrossEntropyLoss",
+    }
+)
+"""Operators of `OPSET` that have a definition but no gradient rule of their own."""
+
+_ROUNDS = 8
+"""A function may use another one; deeper nesting than this is a fault of the file."""
+
+
+def lowered(proto: onnx.ModelProto) -> onnx.ModelProto:
+    """The model with operator set `OPSET`.
+
+    Raises:
+        Unsupported: an operator came later and is not defined by a function.
+    """
+    for _ in range(_ROUNDS):
+        later = sorted({node.op_type for node in proto.graph.node if _came_later(node)})
+        if not later:
+            break
+        before = len(proto.graph.node)
+        proto = _inlined(proto, later)
+        left = next((node for node in proto.graph.node if node.op_type in later), None)
+        if left is not None and len(proto.graph.node) == before:
+            raise Unsupported(
+                f"node {left.name or left.output[0]!r} ({left.op_type}): came after operator set "
+                f"{OPSET} and has no definition by older operators; export with {OPSET} or older"
+            )
+    for entry in proto.opset_import:
+        if entry.domain in STANDARD:
+            entry.version = OPSET
+    return proto
+
+
+def without_functions(proto: onnx.ModelProto) -> onnx.ModelProto:
+    """The model, in operator set `OPSET`, with operators `WITHOUT_RULE` written out."""
+    found = sorted({n.op_type for n in proto.graph.node if n.domain in STANDARD} & WITHOUT_RULE)
+    return _inlined(proto, found) if found else proto
+
+
+def _inlined(proto: onnx.ModelProto, names: list[str]) -> onnx.ModelProto:
+    """The model with calls of these operators replaced by their definitions.
+
+    Which definition depends on types; the library knows those of stored tensors only where the
+    file says them once more.
+    """
+    typed = onnx.ModelProto()
+    typed.CopyFrom(proto)
+    stated = {info.name for info in (*proto.graph.input, *proto.graph.value_info)}
+    for tensor in proto.graph.initializer:
+        if tensor.name not in stated:
+            kind = helper.make_tensor_type_proto(tensor.data_type, list(tensor.dims))
+            typed.graph.value_info.append(helper.make_value_info(tensor.name, kind))
+    ids = [(domain, name) for name in names for domain in STANDARD]
+    try:
+        return inliner.inline_selected_functions(typed, ids, inline_schema_functions=True)
+    except RuntimeError as error:
+        line = str(error).splitlines()[0][:200]
+        raise Unsupported(f"cannot write out {', '.join(names)}: {line}") from error
+
+
+def _came_later(node: onnx.NodeProto) -> bool:
+    """Whether a standard node has no form, or another one, in `OPSET`."""
+    if node.domain not in STANDARD:
+        return False
+    if node.op_type in CHANGED:
+        return True
+    try:
+        known = defs.get_schema(node.op_type, OPSET, "").attributes
+    except defs.SchemaError:
+        return True
+    return any(attribute.name not in known for attribute in node.attribute)
