@@ -105,7 +105,7 @@ class BitReader:
             raise Truncated(f"{count} ones in {min(most, self.left)} bits")
         window = min(2 * count + _WINDOW, most, self.left)
         while True:
-            places = np.flatnonzero(self._peek(window))
+            places = np.flatnonzero(self._peek(window).view(np.bool_))
             if len(places) >= count:
                 break
             if window == most:

@@ -50,9 +50,9 @@ LEAST_RATE, MOST_RATE = 0.01, 8.0
 
 _SLAB = 1 << 16
 """Coordinates worked on at once: the temporaries stay in the processor's cache."""
-_LEAST_PILOT, _MOST_PILOT = 1 << 16, 1 << 17
-"""Bits of a pilot: a quarter of the update within these limits, or a smaller update as a whole."""
-_PRIOR_BITS = 1 << 11
+_PILOT_BITS = 1 << 17
+"""Size of a pilot, roughly; a smaller update is tried as a whole."""
+_PRIOR_BITS = 1 << 10
 """The pilot is judged as if so many further bits had come out as predicted."""
 _CHUNK_BYTES = 8
 """What a payload costs besides levels and coefficients."""
@@ -60,7 +60,9 @@ _LEAST_BYTES = 4
 _TRIES = 3
 """How often the number of chunks is raised because a pilot's chunk was too large."""
 _SMALL_BITS = 1 << 16
-"""Updates below it take a second pilot: what groups cost once each matters more to them."""
+"""Updates below it may take a second pilot: what groups cost once each matters more to them."""
+_CLOSE = 0.01
+"""A pilot within this share of its forecast needs no second one."""
 CODING = 0
 """Purpose of the update's own random numbers; those of the pilots are 1 and 2."""
 
@@ -237,9 +239,8 @@ def corrected(
     """
     largest = 0
     spread = spread_of(sums / plan.block)
-    pilot_bits = min(max(bits / 4, _LEAST_PILOT), _MOST_PILOT)
-    count = min(max(chunks, int(bits / pilot_bits)), len(sums))
-    tries = min(int(count * pilot_bits / bits) + 1, count)
+    count = min(max(chunks, int(bits / _PILOT_BITS)), len(sums))
+    tries = min(int(count * _PILOT_BITS / bits) + 1, count)
     for purpose in (1, 2) if bits < _SMALL_BITS else (1,):
         pilot = Draft.of(plan, vector, sums, seed=seed, purpose=purpose)
         tried, expected = _PRIOR_BITS, float(_PRIOR_BITS)
@@ -252,6 +253,8 @@ def corrected(
             expected += drawn_bits(sizes, pilot.levels[part], plan.block, plan.lowest)
         ratio = tried / expected
         plan = plan_for(spread, plan.block, plan.lowest, bits / ratio, near=plan.step)
+        if abs(ratio - 1) < _CLOSE:
+            break
     return plan, largest
 
 

@@ -41,16 +41,40 @@ def read_flags(reader: BitReader, count: int) -> Flags:
     Raises:
         Malformed: the bits end early or break the format.
     """
+    rare, kind = _read_rare(reader, count)
+    flags = np.full(count, not kind)
+    flags[rare] = kind
+    return flags
+
+
+def read_members(reader: BitReader, count: int) -> Whole:
+    """Positions of the set ones of `count` flags, ascending.
+
+    Raises:
+        Malformed: the bits end early or break the format.
+    """
+    rare, kind = _read_rare(reader, count)
+    if kind:
+        return rare
+    others = np.ones(count, np.bool_)
+    others[rare] = False
+    return np.flatnonzero(others)
+
+
+def _read_rare(reader: BitReader, count: int) -> tuple[Whole, bool]:
+    """Positions of the rarer kind of flags, and which kind that is."""
     ones = reader.number(count.bit_length())
     if ones > count:
         raise Corrupt(f"{ones} of {count} flags are set")
     few = 2 * ones <= count
     rare = ones if few else count - ones
-    flags = np.full(count, not few)
-    if rare:
-        places = np.cumsum(read_rice(reader, rare, most_sum=count - rare) + 1) - 1
-        flags[places] = few
-    return flags
+    if not rare:
+        return np.zeros(0, np.int64), few
+    gaps = read_rice(reader, rare, most_sum=count - rare)
+    gaps += 1
+    places = np.cumsum(gaps)
+    places -= 1
+    return places, few
 
 
 def write_rice(writer: BitWriter, numbers: Whole) -> None:
@@ -99,13 +123,15 @@ def read_counts(reader: BitReader, count: int) -> Whole:
         Malformed: the bits end early or break the format.
     """
     values = np.zeros(count, np.int64)
-    members = np.arange(count)
-    for _ in range(PLANES):
-        if not len(members):
+    members: Whole | None = None  # None: all of them
+    for plane in range(1, PLANES + 1):
+        left = count if members is None else len(members)
+        if not left:
             return values
-        members = members[read_flags(reader, len(members))]
-        values[members] += 1
-    if len(members):
+        above = read_members(reader, left)
+        members = above if members is None else members[above]
+        values[members] = plane
+    if members is not None and len(members):
         rest = read_rice(reader, len(members), most_sum=len(members) * MOST_NUMBER)
         if int(rest.max()) > MOST_NUMBER - PLANES:
             raise Corrupt(f"number {rest.max()}, limit {MOST_NUMBER - PLANES}")
@@ -127,7 +153,7 @@ def read_signs(reader: BitReader, magnitudes: Whole) -> Whole:
     """
     members = np.flatnonzero(magnitudes)
     negative = members[reader.bits(len(members)).view(np.bool_)]
-    magnitudes[negative] *= -1
+    magnitudes[negative] = -magnitudes[negative]
     return magnitudes
 
 

@@ -51,7 +51,7 @@ class Grouping:
             joined += columns[:, place]
         return joined.astype(np.uint8)
 
-    def split(self, data: NDArray[np.uint8], count: int) -> Whole:
+    def split(self, data: NDArray[np.uint8], count: int) -> NDArray[np.int8]:
         """The first `count` base values of `data`.
 
         Raises:
@@ -59,10 +59,10 @@ class Grouping:
         """
         if len(data) and int(data.max()) >= self.base**self.digits:
             raise Corrupt(f"byte {data.max()} of {self.base**self.digits}")
-        values = self.digits_of[data].reshape(-1)
+        values = np.take(self.digits_of, data, axis=0, mode="clip").reshape(-1)
         if values[count:].any():
             raise Corrupt("filling is not zero")
-        return values[:count].astype(np.int64)
+        return values[:count]
 
     @property
     def digits_of(self) -> NDArray[np.int8]:
@@ -123,30 +123,39 @@ def read_coefficients(reader: BitReader, count: int) -> Coefficients:
         return np.zeros(0, np.int32)
     mode = reader.number(_MODE_BITS)
     if mode == 0:
-        values = read_signs(reader, read_counts(reader, count))
-    elif mode in GROUPINGS:
-        values = _read_grouped(reader, count, mode)
-    else:
-        raise Corrupt(f"coefficient mode {mode}")
-    if int(values.max()) > MOST_MAGNITUDE or int(values.min()) < -MOST_MAGNITUDE:
-        raise Corrupt(f"a coefficient is over {MOST_MAGNITUDE}")
-    return values.astype(np.int32)
+        return _limited(read_signs(reader, read_counts(reader, count)))
+    if mode in GROUPINGS:
+        return _read_grouped(reader, count, mode)
+    raise Corrupt(f"coefficient mode {mode}")
 
 
-def _read_grouped(reader: BitReader, count: int, mode: int) -> Whole:
+def _read_grouped(reader: BitReader, count: int, mode: int) -> Coefficients:
     grouping = GROUPINGS[mode]
     shift = reader.number(_SHIFT_BITS) if mode == 4 else 0
     if shift > _MOST_SHIFT:
         raise Corrupt(f"shift of {shift} bits")
-    low = reader.planes(count, shift)
+    low = reader.planes(count, shift) if shift else None
     joined, taken = inflate(reader.octets(), -(-count // grouping.digits))
     reader.skip_octets(taken)
-    values = grouping.split(joined, count)
-    cut = np.flatnonzero(np.abs(values) == grouping.bound)
-    values[cut] += np.sign(values[cut]) * read_counts(reader, len(cut))
-    if int(np.abs(values).max()) > MOST_MAGNITUDE:
+    base = grouping.split(joined, count)
+    cut = np.flatnonzero((base == grouping.bound) | (base == -grouping.bound))
+    more = read_counts(reader, len(cut))
+    values: Coefficients = base.astype(np.int32)
+    values[cut] = _limited(np.sign(base[cut]) * (more + grouping.bound))
+    if low is None:
+        return values
+    return _limited((values.astype(np.int64) << shift) + low)
+
+
+def _limited(values: Whole) -> Coefficients:
+    """The same numbers, none over `MOST_MAGNITUDE`.
+
+    Raises:
+        Corrupt: one is.
+    """
+    if len(values) and max(int(values.max()), -int(values.min())) > MOST_MAGNITUDE:
         raise Corrupt(f"a coefficient is over {MOST_MAGNITUDE}")
-    return (values << shift) + low
+    return values.astype(np.int32)
 
 
 _SPARSE = 0.10

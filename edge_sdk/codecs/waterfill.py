@@ -36,6 +36,9 @@ FIRST_LEVELS: dict[int, tuple[int, ...]] = {64: (9, 11), 256: (7, 9, 11), 4096: 
 EXCHANGE = 0.1155
 """Squared error, in steps squared, that one bit more saves: ln 2 / 6."""
 
+_WORTH = 0.97
+"""Smaller blocks take more rotation rounds: their error must be below this share to be chosen."""
+
 _STRIDE = 8
 """First stride of the search for a step."""
 
@@ -137,22 +140,20 @@ def best_plan(
         sizes: coordinates that a block may have.
     """
     best: Plan | None = None
-    for n in sizes:  # with the middle one of its first levels
+    for n in sorted(sizes, reverse=True):  # with the middle one of its first levels
         near = best.step if best else None
         lowest = FIRST_LEVELS[n][len(FIRST_LEVELS[n]) // 2]
-        best = _better(best, plan_for(spreads[n], n, lowest, budget_bits, near=near))
+        plan = plan_for(spreads[n], n, lowest, budget_bits, near=near)
+        if best is None or plan.error < _WORTH * best.error:
+            best = plan
     if best is None:
         raise Misuse("no sizes to choose from")
     for lowest in FIRST_LEVELS[best.block]:
         if lowest != best.lowest:
             spread, near = spreads[best.block], best.step
-            best = _better(best, plan_for(spread, best.block, lowest, budget_bits, near=near))
+            plan = plan_for(spread, best.block, lowest, budget_bits, near=near)
+            best = plan if plan.error < best.error else best
     return best
-
-
-def _better(first: Plan | None, second: Plan) -> Plan:
-    """The one of less error; of equals the first."""
-    return first if first is not None and first.error <= second.error else second
 
 
 def plan_for(
