@@ -37,7 +37,7 @@ input               meaning
 =================== =============================================================================
 
 Running statistics of batch normalisation are parameters: they have `<name>.new` like weights, but
-no state, start or correction.
+no state, start or correction. They move with every run, also where gradients are gathered.
 
 Names of input and target stand in the manifest. Their first axis is the batch: symbolic, so any
 batch size runs, a single example and a smaller last batch included. State is zero at the start.

@@ -11,6 +11,7 @@ from edge_sdk.authoring.losses.kind import (
     Loss,
     Measured,
     before_sigmoid,
+    maker_of,
     not_zero,
     one_hot,
     spec_of,
@@ -44,11 +45,21 @@ def dice(*, smooth: float = 1.0) -> Loss:
 
     return Loss(
         name=spec_of("dice", {"smooth": smooth if smooth != 1 else None}),
-        seat=before_sigmoid,
+        seat=_scores,
         target=target,
         measure=measure,
         classes=lambda scores: max(2, _channels(scores)),
     )
+
+
+def _scores(output: Value) -> Value:
+    """The scores in front of a final Sigmoid or Softmax, or the output itself."""
+    if _channels(output) == 1:
+        return before_sigmoid(output)
+    maker = maker_of(output, "Softmax")
+    if maker is None or maker.attributes.get("axis", -1) not in (1, 1 - output.rank):
+        return output
+    return output.builder.value(maker.inputs[0])
 
 
 def _dice_of_one(scores: Value, target: Value, smooth: float) -> Measured:

@@ -10,6 +10,8 @@ import collections
 import dataclasses
 from collections.abc import Mapping
 
+import numpy as np
+
 from edge_sdk.authoring.builder import Builder
 from edge_sdk.authoring.differentiate.normalise import centred, filled
 from edge_sdk.authoring.graph import Graph, Node
@@ -49,8 +51,24 @@ def train_batch_norm(graph: Graph) -> Graph:
 
 
 def freeze_batch_norm(graph: Graph) -> Graph:
-    """Inference form everywhere: statistics are inputs like any other."""
-    return dataclasses.replace(graph, nodes=tuple(map(_frozen, graph.nodes)))
+    """Inference form everywhere: statistics are inputs like any other.
+
+    A variance that is a parameter was averaged over devices and perhaps sent with loss, so it may
+    come out below 0: it is then read as 0.
+    """
+    builder = Builder(graph)
+    builder.nodes = []
+    for node in graph.nodes:
+        frozen = _frozen(node)
+        if frozen is not node and node.inputs[4] in graph.parameters:
+            variance = builder.value(node.inputs[4])
+            zero = builder.constant(np.zeros((), variance.type.dtype))
+            kept = builder.op("Max", variance, zero)
+            frozen = dataclasses.replace(frozen, inputs=(*node.inputs[:4], kept.name))
+        builder.nodes.append(frozen)
+    return dataclasses.replace(
+        graph, nodes=tuple(builder.nodes), types=builder.types, constants=builder.constants
+    )
 
 
 def lower_batch_norm(graph: Graph) -> Graph:

@@ -97,6 +97,15 @@ def test_evaluation_uses_the_running_statistics(mode: BatchNorm, run: Run) -> No
     np.testing.assert_allclose(float(loss), float(np.mean((y - t) ** 2)), rtol=1e-4)
 
 
+def test_a_variance_that_was_averaged_below_zero_is_read_as_zero(run: Run) -> None:
+    plan = build_plan(model(), loss="mse", name="bn")
+    x, t = inputs(4)
+    feeds = feeds_of(plan, x, t) | {"var": np.array([2.0, -0.3, 9.0], "f4")}
+    (loss,) = run(plan.evaluate_graph(), feeds)
+    y = forward(x, WEIGHTS["mean"].astype(float), np.array([2.0, 0.0, 9.0]))
+    np.testing.assert_allclose(float(loss), float(np.mean((y - t) ** 2)), rtol=1e-4)
+
+
 def test_frozen_statistics_are_no_parameters_and_stay(run: Run) -> None:
     plan = build_plan(model(), loss="mse", name="bn", batch_norm="frozen")
     assert [p.name for p in plan.layout().parameters] == ["scale", "shift", "w"]

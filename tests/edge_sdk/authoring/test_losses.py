@@ -3,10 +3,12 @@
 from collections.abc import Sequence
 
 import numpy as np
+import onnx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from onnx import numpy_helper, parser
 
 from edge_sdk.authoring import losses
 from edge_sdk.authoring.builder import Builder
@@ -273,3 +275,27 @@ def test_outputs_that_do_not_fit_are_named() -> None:
         Probe(losses.cross_entropy(class_axis=4), (2, 3))
     with pytest.raises(Unsupported, match="channels"):
         Probe(losses.dice(), (2, 3))
+
+
+@pytest.mark.parametrize(
+    ("loss", "channels", "last"),
+    [
+        ("dice", 1, "Sigmoid"), ("binary-cross-entropy", 1, "Sigmoid"), ("dice", 3, "Softmax"),
+        ("cross-entropy", 3, "Softmax"),
+    ],
+)  # fmt: skip
+def test_what_turns_scores_to_shares_is_looked_through(loss: str, channels: int, last: str) -> None:
+    from edge_sdk.authoring import build_plan
+
+    digests = set()
+    for tail in ("", f"y = {last}{'<axis = 1>' if last == 'Softmax' else ''}(s)"):
+        end = "s" if tail else "y"
+        body = (
+            f"m (float[N,2,4,4] x) => (float[N,{channels},4,4] y) {{ {end} = Conv(x, w) {tail} }}"
+        )
+        proto = parser.parse_model(f'<ir_version: 8, opset_import: ["" : 20]> {body}')
+        weight = np.ones((channels, 2, 1, 1), np.float32)
+        proto.graph.initializer.append(numpy_helper.from_array(weight, "w"))
+        graph = onnx.load_from_string(build_plan(proto, loss=loss, name="m").train_graph()).graph
+        digests.add(tuple(node.op_type for node in graph.node))
+    assert len(digests) == 1
