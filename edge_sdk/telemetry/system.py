@@ -33,7 +33,7 @@ class SystemFiles:
 
     def text(self, path: str) -> str | None:
         """The file's text without white space or NULs at its ends; None when it cannot be read."""
-        data = self._read(path)
+        data = self.read_bytes(path)
         return None if data is None else data.decode("utf-8", "replace").strip(" \t\r\n\0")
 
     def number(self, path: str) -> int | None:
@@ -61,12 +61,14 @@ class SystemFiles:
 
     def denied(self, path: str) -> bool:
         """Whether the file is there but this user may not read it."""
-        return self.exists(path) and not self._may_read(path)
+        return self.exists(path) and not self.may_read(path)
 
-    def _may_read(self, path: str) -> bool:
+    def may_read(self, path: str) -> bool:
+        """Whether this user may open the file."""
         return os.access(self.root / path, os.R_OK)
 
-    def _read(self, path: str) -> bytes | None:
+    def read_bytes(self, path: str) -> bytes | None:
+        """At most `MAX_FILE_BYTES` of the file; None when it cannot be read."""
         try:
             with (self.root / path).open("rb") as file:
                 return file.read(MAX_FILE_BYTES)
