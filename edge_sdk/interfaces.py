@@ -14,6 +14,7 @@ from edge_sdk.values import (
     CheckIn,
     Choice,
     Commit,
+    Decline,
     Enrol,
     Enrolled,
     Evaluation,
@@ -167,6 +168,10 @@ class Transport(Protocol):
 
     async def commit(self, task: Task, commit: Commit) -> Receipt:
         """Close the update. Sending twice counts once."""
+        ...
+
+    async def decline(self, task: Task, decline: Decline) -> Wait:
+        """Give the place in the task's round back. Sending twice is fine."""
         ...
 
     async def close(self) -> None:

@@ -233,6 +233,10 @@ class Enrol:
     """Ask to join: body of `POST /v1/enrol`."""
 
     join_token: Token
+    attempt: Token | None = None
+    """A secret the device draws and saves before it asks. The same attempt again gives the same
+    device (with a fresh token) and uses the join token up no further, so a lost answer costs
+    nothing."""
     facts: Facts = Facts()
 
 
@@ -332,6 +336,18 @@ class Commit:
     why: ShortText = ""
     """The policy's sentence for its choice."""
     costs: Annotated[tuple[Cost, ...], Field(max_length=16)] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
+class Decline:
+    """Give a place in a round back: body of `POST …/decline`, answered by `Wait`. Idempotent.
+
+    Sent when the device will not deliver: the policy sits out, the data does not fit the plan, this
+    machine cannot train it, or training diverged. Nobody then waits for it until the deadline, and
+    it gets no place in the same round again.
+    """
+
+    why: ShortText
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)

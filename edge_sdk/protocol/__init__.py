@@ -18,6 +18,7 @@ from edge_sdk.protocol.limits import (
 from edge_sdk.protocol.paths import (
     CHECK_IN,
     COMMIT,
+    DECLINE,
     ENROL,
     FRAMES_TYPE,
     HEALTH,
@@ -35,6 +36,7 @@ __all__ = [
     "CHECK_IN",
     "CHECK_IN_ANSWER",
     "COMMIT",
+    "DECLINE",
     "ENROL",
     "FRAMES_TYPE",
     "HEALTH",

@@ -18,6 +18,9 @@ UPDATE = "/v1/runs/{run}/rounds/{round}/update"
 COMMIT = "/v1/runs/{run}/rounds/{round}/commit"
 """POST `Commit` -> `Receipt`. Idempotent by (run, round, device)."""
 
+DECLINE = "/v1/runs/{run}/rounds/{round}/decline"
+"""POST `Decline` -> `Wait`. Gives the place back; idempotent."""
+
 RUNS = "/v1/runs"
 """GET -> list of `RunSummary` without rounds. Operator token."""
 
