@@ -153,13 +153,13 @@ def bad_payloads() -> dict[str, bytes]:
     nan, minus = struct.pack("<f", float("nan")), struct.pack("<f", -1.0)
     infinite = struct.pack("<f", float("inf"))
     patches = {
-        "float32-nan.corrupt": ("float32", 56, nan),
-        "float32-infinity.corrupt": ("float32", 60, infinite),
+        "float32-nan.notfinite": ("float32", 56, nan),
+        "float32-infinity.notfinite": ("float32", 60, infinite),
         "float32-dimension.corrupt": ("float32", 40, struct.pack("<Q", 11)),
         "float32-parameter.unsupported": ("float32", 7, b"\1"),
         "float16-exponent.corrupt": ("float16-huge", 56, struct.pack("<h", 113)),
         "float16-reserved.corrupt": ("float16-huge", 58, b"\1"),
-        "float16-infinity.corrupt": ("float16-huge", 60, struct.pack("<H", 0x7C00)),
+        "float16-infinity.notfinite": ("float16-huge", 60, struct.pack("<H", 0x7C00)),
         "eden-block-size.corrupt": ("eden4-huge", 56, struct.pack("<H", 512)),
         "eden-other-block-size.corrupt": ("eden8", 56, struct.pack("<H", 64)),
         "eden-reserved.corrupt": ("eden4-huge", 58, b"\1"),

@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 
 from edge_sdk.codecs import codec_from_frame
-from edge_sdk.errors import Corrupt, Malformed, TooLarge, Truncated, Unsupported
+from edge_sdk.errors import Corrupt, Malformed, NotFinite, TooLarge, Truncated, Unsupported
 from edge_sdk.wire import FrameReader, pack, unpack
 
 ROOM = Path(__file__).parents[2] / "golden" / "wire"
 CLASSES: dict[str, type[Malformed]] = {
     "corrupt": Corrupt,
+    "notfinite": NotFinite,
     "truncated": Truncated,
     "toolarge": TooLarge,
     "unsupported": Unsupported,
