@@ -1,6 +1,7 @@
 """`./demo`: an aggregator and a fleet of devices as real processes, on real data, end to end."""
 
 import argparse
+import signal
 import sys
 import tempfile
 import time
@@ -11,11 +12,17 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 
+from edge_sdk import ArrayDataset, load_npz
 from edge_sdk.authoring import build_plan, zoo
+from edge_sdk.codecs import codec_from_spec
 from edge_sdk.errors import EdgeError, Misuse, Unavailable
+from edge_sdk.interfaces import Batch
 from edge_sdk.values import RunSummary
 from rpi_demo import partition, processes, report, watch
 from rpi_demo.operator_api import Operator
+
+ROUND_DEADLINE_S = 120
+"""After this a round goes on without the missing devices."""
 
 DIGITS = Path(__file__).parent / "digits.npz"
 
@@ -39,9 +46,9 @@ class Shared:
 
     @property
     def input_shape(self) -> tuple[int, ...]:
-        """One example as the model takes it: images get their channels first."""
+        """One example as a convolution takes it: images get their channels first."""
         shape = self.x_train.shape[1:]
-        if len(shape) == 2 and self.x_train.dtype == np.uint8:
+        if len(shape) == 2:
             return (1, *shape)
         if len(shape) == 3 and shape[-1] in {1, 3}:
             return (shape[-1], *shape[:2])
@@ -52,27 +59,62 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="./demo", description=__doc__)
     parser.add_argument("--data", type=Path, default=DIGITS, metavar="FILE.npz")
     parser.add_argument("--model", choices=["mlp", "cnn"], default="cnn")
-    parser.add_argument("--bits", type=int, default=2, help="per parameter up: 1 to 8, 16 or 32")
-    parser.add_argument("--devices", type=int, default=10)
-    parser.add_argument("--rounds", type=int, default=25)
-    parser.add_argument("--epochs", type=int, default=3, help="local passes per round")
-    parser.add_argument("--batch-size", type=int, default=16)
-    parser.add_argument("--learning-rate", type=float, default=0.02)
-    parser.add_argument("--alpha", type=float, default=0.5, help="Dirichlet split, no users known")
-    parser.add_argument("--seed", type=int, default=1)
+    bits = [*range(1, 9), 16, 32]
+    parser.add_argument("--bits", type=int, choices=bits, default=2, help="per parameter, up")
+    parser.add_argument(
+        "--codec", metavar="SPEC", help="any codec instead, e.g. blockwise:rate=0.1"
+    )
+    parser.add_argument("--devices", type=_count, default=10)
+    parser.add_argument("--rounds", type=_count, default=25)
+    parser.add_argument("--epochs", type=_count, default=3, help="local passes per round")
+    parser.add_argument("--batch-size", type=_count, default=16)
+    parser.add_argument("--learning-rate", type=_positive, default=0.02)
+    parser.add_argument(
+        "--alpha",
+        type=_positive,
+        default=0.5,
+        help="of the Dirichlet split, where no users are known",
+    )
+    parser.add_argument("--seed", type=_count, default=1)
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures here")
     parser.add_argument("--output", type=Path, default=Path("demo-output"), metavar="DIR")
     return parser.parse_args()
+
+
+def _count(text: str) -> int:
+    if not (text.isdecimal() and 1 <= int(text) <= 10_000):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 to 10000")
+    return int(text)
+
+
+def _positive(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < 1e6:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a positive number")
+    return value
+
+
+def _stop(*_: object) -> None:
+    """A closed terminal or a `kill` ends the fleet as Ctrl-C does."""
+    raise KeyboardInterrupt
 
 
 def main() -> int:
     """Run the demonstration; the exit status is 0 when the run finished."""
     arguments = _arguments()
     console = Console()
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _stop)
     try:
         _demonstrate(arguments, console)
     except EdgeError as error:
         console.print(f"{type(error).__name__.lower()}: {error}", style="red", markup=False)
+        return 1
+    except OSError as error:
+        console.print(f"{error.strerror}: {error.filename}", style="red", markup=False)
         return 1
     except KeyboardInterrupt:
         console.print("stopped")
@@ -87,13 +129,15 @@ def _demonstrate(arguments: argparse.Namespace, console: Console) -> None:
     )
     output: Path = arguments.output
     output.mkdir(parents=True, exist_ok=True)
+    name = f"{arguments.data.stem}-{arguments.model}-{_codec(arguments).replace(':', '-')}"
+    plot, figures = output / f"{name}.png", output / f"{name}.json"
+    for path in (plot, figures, arguments.json or figures):
+        path.touch()
     console.print(f"{arguments.data.name}: {len(data.y_train):,} examples; {data.split}")
     with tempfile.TemporaryDirectory(prefix="edge-sdk-demo-") as scratch:
         run = _train(arguments, console, data, Path(scratch), logs=output / "logs")
     result = report.result_of(run, seconds=time.monotonic() - began_s)
     report.show_table(console, result)
-    name = f"{arguments.data.stem}-{arguments.model}-{arguments.bits}bit"
-    plot, figures = output / f"{name}.png", output / f"{name}.json"
     title = f"{name}: {arguments.devices} devices, {result.rounds} rounds"
     report.draw(run, plot, title=title)
     for path in {figures, arguments.json or figures}:
@@ -107,21 +151,17 @@ def load(path: Path, *, devices: int, alpha: float, seed: int) -> Shared:
 
     Raises:
         Misuse: no such file, or arrays are missing or do not fit together.
+        Malformed: the file is broken.
     """
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files if name != "meta"}
-    except (OSError, ValueError) as error:
-        raise Misuse(f"{path}: {error}") from None
-    missing = {"x_train", "y_train", "x_test", "y_test"} - arrays.keys()
-    if missing:
-        raise Misuse(f"{path} lacks {', '.join(sorted(missing))}")
-    y_train = arrays["y_train"]
-    if not np.issubdtype(y_train.dtype, np.integer) or y_train.ndim != 1:
+    x_train, y_train = _whole(load_npz(path))
+    x_test, y_test = _whole(load_npz(path, split="test"))
+    if not np.issubdtype(y_train.dtype, np.integer) or y_train.ndim != 1 or int(y_train.min()) < 0:
         raise Misuse(f"{path}: y_train must be one class index per example")
-    users = arrays.get("user_train")
+    users = _users(path)
     if users is not None:
-        known = users >= 0
+        if users.shape != y_train.shape:
+            raise Misuse(f"{path}: {len(users)} users for {len(y_train)} examples")
+        known = users.astype(np.int64) >= 0
         parts = partition.by_user(users[known], devices, seed=seed)
         parts = [np.flatnonzero(known)[part] for part in parts]
         split = f"{devices} of {len(np.unique(users[known]))} real users are the devices"
@@ -130,7 +170,17 @@ def load(path: Path, *, devices: int, alpha: float, seed: int) -> Shared:
         split = f"Dirichlet({alpha}) over {devices} devices"
     sizes = [len(part) for part in parts]
     split += f", {min(sizes)} to {max(sizes)} examples each, {sum(sizes):,} in all (seed {seed})"
-    return Shared(arrays["x_train"], y_train, arrays["x_test"], arrays["y_test"], parts, split)
+    return Shared(x_train, y_train, x_test, y_test, parts, split)
+
+
+def _whole(data: ArrayDataset) -> Batch:
+    (batch,) = data.batches(size=len(data), seed=None)
+    return batch
+
+
+def _users(path: Path) -> NDArray[np.generic] | None:
+    with np.load(path, allow_pickle=False) as file:
+        return np.asarray(file["user_train"]) if "user_train" in file.files else None
 
 
 def _train(
@@ -180,17 +230,23 @@ def _plan(arguments: argparse.Namespace, data: Shared) -> bytes:
     return build_plan(model, loss="cross-entropy", momentum=0.9, name=name).data
 
 
+def _codec(arguments: argparse.Namespace) -> str:
+    plain = {16: "float16", 32: "float32"}
+    spec: str = arguments.codec or plain.get(arguments.bits, f"eden:bits={arguments.bits}")
+    return codec_from_spec(spec).spec
+
+
 def _server_arguments(
     arguments: argparse.Namespace, scratch: Path, test: Path, announcement: Path
 ) -> list[str]:
-    codec = {16: "float16", 32: "float32"}.get(arguments.bits, f"eden:bits={arguments.bits}")
     options = {
         "--state": scratch / "server",
         "--port": 0,
         "--rounds": arguments.rounds,
         "--run-seed": arguments.seed,
         "--cohort": arguments.devices,
-        "--codec": codec,
+        "--round-deadline": ROUND_DEADLINE_S,
+        "--codec": _codec(arguments),
         "--epochs": arguments.epochs,
         "--batch-size": arguments.batch_size,
         "--lr": arguments.learning_rate,

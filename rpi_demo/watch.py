@@ -6,6 +6,7 @@ from collections.abc import Callable
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 
+from edge_sdk.errors import Unavailable
 from edge_sdk.values import RoundSummary, RunSummary
 
 PERIOD_S = 0.15
@@ -27,10 +28,25 @@ def follow(
             run = ask()
             for one in run.rounds:
                 _show(progress, bars, one, run.rounds_wanted)
+            _refuse_abandoned(run)
             if run.state == "finished" and not _still_evaluating(run):
                 return run
             check_alive()
             time.sleep(PERIOD_S)
+
+
+def _refuse_abandoned(run: RunSummary) -> None:
+    """A demonstration has nothing to wait for once its devices give up on a round.
+
+    Raises:
+        Unavailable: a round was abandoned.
+    """
+    for one in run.rounds:
+        if one.state == "abandoned":
+            raise Unavailable(
+                f"round {one.round} was abandoned: too few usable updates; training may have "
+                "diverged (try a smaller --learning-rate); the devices' logs say more"
+            )
 
 
 def _still_evaluating(run: RunSummary) -> bool:

@@ -4,7 +4,7 @@ import argparse
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from importlib.metadata import entry_points
+from importlib.metadata import entry_points, version
 from typing import NoReturn
 
 from edge_sdk.errors import EdgeError
@@ -31,6 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="edge-sdk", description="Federated learning on small machines."
     )
+    parser.add_argument("--version", action="version", version=f"edge-sdk {version('edge-sdk')}")
     parser.add_argument("command", choices=sorted(known), metavar="COMMAND", nargs="?")
     parser.epilog = "commands: " + ", ".join(sorted(known)) + " (each has --help)"
     name = next((word for word in arguments if not word.startswith("-")), None)
@@ -41,14 +42,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     return run_command(known[name].load(), arguments[1:])
 
 
-def run_command(command: Command, arguments: Sequence[str]) -> int:
+def run_command(command: Command, arguments: Sequence[str], *, prog: str = "") -> int:
     """Parse `arguments` for one command and run it; errors become one line on stderr."""
-    parser = argparse.ArgumentParser(prog=f"edge-sdk {command.name}", description=command.summary)
+    prog = prog or f"edge-sdk {command.name}"
+    parser = argparse.ArgumentParser(prog=prog, description=command.summary)
     command.add_arguments(parser)
     try:
         return command.run(parser.parse_args(list(arguments)))
     except EdgeError as error:
-        print(f"edge-sdk {command.name}: {type(error).__name__.lower()}: {error}", file=sys.stderr)
+        print(f"{prog}: {type(error).__name__.lower()}: {error}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        print(f"{prog}: {error.strerror}: {error.filename}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130
@@ -56,4 +61,4 @@ def run_command(command: Command, arguments: Sequence[str]) -> int:
 
 def run_and_exit(command: Command) -> NoReturn:
     """`run_command` with the process's own arguments, for `python -m` entry points."""
-    sys.exit(run_command(command, sys.argv[1:]))
+    sys.exit(run_command(command, sys.argv[1:], prog=f"python -m {command.name}"))

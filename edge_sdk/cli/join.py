@@ -2,8 +2,9 @@
 
 import argparse
 import asyncio
-import contextlib
 import logging
+import os
+import platform
 from pathlib import Path
 
 from edge_sdk.cli.command import Command
@@ -11,14 +12,17 @@ from edge_sdk.datasets import load_npz
 from edge_sdk.runtime.client import Client
 
 
-def _add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_device_arguments(parser: argparse.ArgumentParser) -> None:
+    """What every program that is one device takes, besides the server's address."""
     parser.add_argument(
-        "url", help="address of the aggregation server, e.g. https://fl.example.org"
+        "--token",
+        default=os.environ.get("EDGE_SDK_JOIN_TOKEN"),
+        help="join token, needed the first time only (default: EDGE_SDK_JOIN_TOKEN, which keeps it "
+        "out of process lists)",
     )
-    parser.add_argument("--token", default=None, help="join token; needed the first time only")
     parser.add_argument("--data", type=Path, required=True, metavar="FILE.npz")
     parser.add_argument("--user", type=int, help="take only this user's examples (user_train)")
-    parser.add_argument("--name", default="", help="what the operator sees this device as")
+    parser.add_argument("--name", default=platform.node(), help="what the operator sees")
     parser.add_argument("--state", type=Path, help="folder that survives restarts (default: XDG)")
     parser.add_argument("--ca", type=Path, help="certificate authority file for a private server")
     parser.add_argument("--threads", type=int, default=1, help="threads to train with (default 1)")
@@ -31,13 +35,14 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--verbose", action="store_true", help="log every step")
 
 
-def _run(arguments: argparse.Namespace) -> int:
+def take_part(url: str, arguments: argparse.Namespace) -> int:
+    """Be the device that `arguments` describe until the run is finished; the exit status."""
     logging.basicConfig(
         level=logging.DEBUG if arguments.verbose else logging.INFO,
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",
     )
     client = Client(
-        arguments.url,
+        url,
         token=arguments.token,
         data=load_npz(arguments.data, user=arguments.user),
         name=arguments.name,
@@ -47,9 +52,19 @@ def _run(arguments: argparse.Namespace) -> int:
         plain_http=arguments.plain_http,
         low_memory=arguments.low_memory,
     )
-    with contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(client.run())
+    asyncio.run(client.run())
     return 0
+
+
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "url", help="address of the aggregation server, e.g. https://fl.example.org"
+    )
+    add_device_arguments(parser)
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    return take_part(arguments.url, arguments)
 
 
 COMMAND = Command(
