@@ -20,6 +20,10 @@ Run = Callable[[bytes, Mapping[str, Array]], list[Array]]
 
 Doubles = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
 
+_SMALLEST = 1e-5
+"""Gradients that many times smaller than the largest are measured against that instead: a weight
+whose scale a normalisation takes out again has none but rounding."""
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class GradientCheck:
@@ -71,17 +75,26 @@ def check_gradients(
     outputs = dict(zip(graph.outputs, run(to_model(graph, inputs=inputs), feeds), strict=True))
     loss_only = run_passes(dataclasses.replace(graph, outputs=(LOSS,)), REMOVE_UNUSED)
     loss_model = to_model(loss_only, inputs=inputs)
+    gradients = {
+        name: np.asarray(outputs.get(new_name(name), np.zeros_like(weight)), np.float64)
+        for name, weight in parameters.items()
+    }
+    least = max(1e-8, _SMALLEST * max(map(_usual, gradients.values())))
     errors: dict[str, float] = {}
     for name, weight in parameters.items():
-        gradient = np.asarray(outputs.get(new_name(name), np.zeros_like(weight)), np.float64)
+        gradient = gradients[name]
 
         def loss_at(moved: Doubles, name: str = name) -> float:
             return float(run(loss_model, {**feeds, name: moved})[0])
 
-        usual = max(float(np.sqrt(np.mean(np.square(gradient)))), 1e-8)
         misses = [_miss(loss_at, weight, gradient, step, rng) for _ in range(directions)]
-        errors[name] = max(misses) / usual
+        errors[name] = max(misses) / max(_usual(gradient), least)
     return GradientCheck(errors)
+
+
+def _usual(gradient: Doubles) -> float:
+    """Size of a gradient along a random direction of length 1."""
+    return float(np.sqrt(np.mean(np.square(gradient))))
 
 
 def _miss(
