@@ -38,7 +38,7 @@ class EnergyReading:
     """Joules so far. Only differences mean anything."""
 
     at_s: float
-    """Monotonic clock, seconds."""
+    """Monotonic clock, seconds; of the last look at the source, up to which the joules count."""
     joules: float
     """Drawn since the source was opened, as far as it was seen."""
     missed_s: float = 0.0

@@ -141,7 +141,8 @@ def open_hwmon(files: SystemFiles, *, rail: str | None = None) -> HwmonPower:
             f"power meter {chosen[0].label} gives no usable figure; if its current is negative, "
             "swap the leads at the shunt"
         )
-    detail = f"{' + '.join(part.label for part in chosen)} of {chosen[0].chip}"
+    labels, chip = " + ".join(part.label for part in chosen), chosen[0].chip
+    detail = labels if labels.startswith(chip) else f"{labels} of {chip}"
     about = About(
         source="hwmon", method="integrated", scope=scope, uncertainty=margin, detail=detail
     )

@@ -104,7 +104,7 @@ class SampledEnergy:
         if integral.last_at_s is None or now_s - integral.last_at_s > self._shared.max_gap_s:
             return None
         return EnergyReading(
-            at_s=now_s,
+            at_s=integral.last_at_s,
             joules=integral.joules,
             missed_s=integral.missed_s,
             # Each end of a phase lies up to one interval after the sample it is read from.
