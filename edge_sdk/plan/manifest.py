@@ -137,7 +137,7 @@ class Manifest:
     optimizer: ShortText
     """The update rule inside the train graph, e.g. `sgd:momentum=0.9`."""
     classes: Annotated[int, Field(ge=1, le=2**31 - 1)] | None = None
-    """Number of classes where the evaluation graph counts `correct`; None elsewhere."""
+    """Number of classes that targets may name; None where they name none, or one more to ignore."""
     input: TensorSpec
     target: TensorSpec
     parameters: Annotated[tuple[NamedShape, ...], Field(max_length=65_536)]
