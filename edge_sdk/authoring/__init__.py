@@ -5,10 +5,12 @@
     reading        ONNX file -> Graph: checked, functions inlined, one operator set, typed
     graph          the Graph: plain frozen data
     onnx_form      Graph -> ONNX; type inference of a node
-    passes/        Graph -> Graph, each with a checked contract: fold, tidy, names, precision
+    passes/        Graph -> Graph, each with a checked contract: fold, tidy, names, precision,
+                   batch norm and dropout for training and evaluation
     builder        writes typed nodes; values with operators
     differentiate/ gradient rules by operator family, one backward walk
-    losses, optimizers   tables of what is minimised and how weights move
+    losses/, optimizers  tables of what is minimised and how weights move
+    updating       from gradients to new weights: gathering, further terms, clipping, the step
     training       forward graph -> train, evaluation and gradient graphs
     freeze, cuts, heads, stages, split   parts of a model: which train, where they end
     build          the whole way to a plan: `build_plan`
