@@ -85,10 +85,10 @@ def digits(model: str, *, devices: int = 20, seed: int = 0) -> Fleet:
     )
 
 
-def writers(data_dir: Path, model: str, *, devices: int = 50, tested: int = 2000) -> Fleet:
+def writers(data_dir: Path, model: str, *, devices: int = 30, tested: int = 2000) -> Fleet:
     """MNIST by real writers: the first `devices` of those with at least 80 digits."""
     forward = zoo.mlp((1, 28, 28), 10) if model == "mlp" else zoo.cnn((1, 28, 28), 10)
-    momentum, rate = (0.0, 0.1) if model == "mlp" else (0.9, 0.02)
+    momentum, rate = (0.0, 0.1) if model == "mlp" else (0.9, 0.04)
     plan = build_plan(forward, loss="cross-entropy", momentum=momentum, name=f"writers-{model}")
     return _by_user(
         f"writers-{model}",
