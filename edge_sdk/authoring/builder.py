@@ -73,7 +73,10 @@ class Value:
         if self.type.shape == other.type.shape and None not in self.shape:
             return self
         shape = self.builder.shape_of(other)
-        return self.builder.op("Reshape", self, shape, typed=Type(self.type.dtype, other.shape))
+        typed = Type(self.type.dtype, other.shape)
+        if 0 in other.shape:
+            return self.builder.op("Reshape", self, shape, typed=typed, allowzero=1)
+        return self.builder.op("Reshape", self, shape, typed=typed)
 
     def transpose(self, *order: int) -> "Value":
         """Axes in another order; itself where nothing changes."""

@@ -33,4 +33,32 @@ class LpNormalization(OpRun):
         return (np.asarray(x / np.where(length == 0, 1, length), x.dtype),)
 
 
-OPERATORS: tuple[type[OpRun], ...] = (InstanceNormalization, LpNormalization)
+class LayerNormalization(OpRun):
+    """ONNX LayerNormalization in the precision of its input."""
+
+    op_domain = ""
+
+    def _run(
+        self,
+        x: Floats,
+        scale: Floats,
+        bias: Floats | None = None,
+        *,
+        axis: int | None = None,
+        epsilon: float | None = None,
+        stash_type: int | None = None,  # noqa: ARG002 - says which precision, which is x's here
+    ) -> tuple[Floats, ...]:
+        axes = tuple(range((-1 if axis is None else axis) % x.ndim, x.ndim))
+        mean = x.mean(axes, keepdims=True)
+        variance = x.var(axes, keepdims=True) + (1e-5 if epsilon is None else epsilon)
+        factor = np.asarray(1 / np.sqrt(variance), x.dtype)
+        y = np.asarray((x - mean) * factor * scale, x.dtype)
+        made = (y if bias is None else y + bias, mean, factor)
+        return made[: len(self.onnx_node.output)]
+
+
+OPERATORS: tuple[type[OpRun], ...] = (
+    InstanceNormalization,
+    LayerNormalization,
+    LpNormalization,
+)

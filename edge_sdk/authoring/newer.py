@@ -6,7 +6,7 @@ are written out too, and the inference that follows checks every signature.
 """
 
 import onnx
-from onnx import defs, helper, inliner
+from onnx import defs, helper, inliner, shape_inference
 
 from edge_sdk.authoring.graph import OPSET
 from edge_sdk.errors import Unsupported
@@ -18,7 +18,6 @@ CHANGED = frozenset({"GroupNormalization"})
 
 WITHOUT_RULE = frozenset(
     {
-        "AffineGrid",
         "CastLike",
         "CenterCropPad",
         "MeanVarianceNormalization",
@@ -58,18 +57,26 @@ def lowered(proto: onnx.ModelProto) -> onnx.ModelProto:
 
 def without_functions(proto: onnx.ModelProto) -> onnx.ModelProto:
     """The model, in operator set `OPSET`, with operators `WITHOUT_RULE` written out."""
-    found = sorted({n.op_type for n in proto.graph.node if n.domain in STANDARD} & WITHOUT_RULE)
-    return _inlined(proto, found) if found else proto
+    for _ in range(_ROUNDS):
+        standard = {n.op_type for n in proto.graph.node if n.domain in STANDARD}
+        found = sorted(standard & WITHOUT_RULE)
+        if not found:
+            break
+        proto = _inlined(proto, found)
+    return proto
 
 
 def _inlined(proto: onnx.ModelProto, names: list[str]) -> onnx.ModelProto:
     """The model with calls of these operators replaced by their definitions.
 
-    Which definition depends on types; the library knows those of stored tensors only where the
-    file says them once more.
+    Which definition depends on types, which the library must find in the file: those of stored
+    tensors, those that it infers, and attributes left to their defaults.
     """
     typed = onnx.ModelProto()
     typed.CopyFrom(proto)
+    for node in typed.graph.node:
+        if node.op_type in names and node.domain in STANDARD:
+            _state_defaults(node, _version(proto))
     stated = {info.name for info in (*proto.graph.input, *proto.graph.value_info)}
     for tensor in proto.graph.initializer:
         if tensor.name not in stated:
@@ -77,10 +84,25 @@ def _inlined(proto: onnx.ModelProto, names: list[str]) -> onnx.ModelProto:
             typed.graph.value_info.append(helper.make_value_info(tensor.name, kind))
     ids = [(domain, name) for name in names for domain in STANDARD]
     try:
+        typed = shape_inference.infer_shapes(typed)
         return inliner.inline_selected_functions(typed, ids, inline_schema_functions=True)
-    except RuntimeError as error:
-        line = str(error).splitlines()[0][:200]
-        raise Unsupported(f"cannot write out {', '.join(names)}: {line}") from error
+    except (RuntimeError, defs.SchemaError) as error:
+        raise Unsupported(
+            f"cannot write out {', '.join(names)}: the library does not know all types that its "
+            "definition asks for; export with it already written out"
+        ) from error
+
+
+def _version(proto: onnx.ModelProto) -> int:
+    return next(o.version for o in proto.opset_import if o.domain in STANDARD)
+
+
+def _state_defaults(node: onnx.NodeProto, version: int) -> None:
+    """Write attributes that are left out with the value they then have."""
+    stated = {attribute.name for attribute in node.attribute}
+    for name, known in defs.get_schema(node.op_type, version, "").attributes.items():
+        if name not in stated and known.default_value.name:
+            node.attribute.append(known.default_value)
 
 
 def _came_later(node: onnx.NodeProto) -> bool:

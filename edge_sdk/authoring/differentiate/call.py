@@ -100,3 +100,5 @@ class Rule:
     gradient: Gradient
     fixed: frozenset[int] = frozenset()
     """Float inputs that are settings rather than data (bounds, scales): never trained."""
+    every_output: bool = False
+    """Whether it takes cotangents of all outputs; else the walk refuses those of later ones."""

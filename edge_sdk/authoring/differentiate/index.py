@@ -118,6 +118,27 @@ def top_k(call: Call) -> Cotangents:
     return placed, None
 
 
+def compress(call: Call) -> Cotangents:
+    """What was kept goes back to where it stood."""
+    x, builder = call.x(0), call.builder
+    kept = builder.op("NonZero", call.x(1))
+    numbers = builder.op("Transpose", kept)
+    if "axis" not in call.node.attributes:
+        flat = builder.op("Reshape", x, builder.ints([-1]))
+        return _scatter_nd(builder.zeros_like(flat), numbers, call.dy).reshape_like(x), None
+    axis = call.integer("axis", 0) % x.rank
+    order = [axis, *(a for a in range(x.rank) if a != axis)]
+    wide = builder.zeros_like(x.transpose(*order))
+    placed = _scatter_nd(wide, numbers, call.dy.transpose(*order))
+    return placed.transpose(*sorted(range(x.rank), key=order.__getitem__)), None
+
+
+def reverse_sequence(call: Call) -> Cotangents:
+    """Reversed again."""
+    axes = {"batch_axis": call.integer("batch_axis", 1), "time_axis": call.integer("time_axis", 0)}
+    return call.builder.op("ReverseSequence", call.dy, call.x(1), **axes), None
+
+
 def _adds(call: Call) -> bool:
     """Whether values are added to what stands there rather than replace it."""
     reduction = call.text("reduction", "none")
@@ -141,4 +162,6 @@ RULES = {
     "ScatterND": Rule(scatter_nd),
     "ScatterElements": Rule(scatter_elements),
     "TopK": Rule(top_k),
+    "Compress": Rule(compress),
+    "ReverseSequence": Rule(reverse_sequence),
 }

@@ -133,7 +133,7 @@ def _constants(call: Call, index: int) -> list[int]:
 
 RULES = {
     "Concat": Rule(concat),
-    "Split": Rule(split),
+    "Split": Rule(split, every_output=True),
     "Slice": Rule(slice_),
     "Pad": Rule(pad, fixed=frozenset({2})),
     "Trilu": Rule(trilu),

@@ -358,4 +358,8 @@ def _stacked(values: Sequence[Value]) -> Value:
     return joined([builder.op("Unsqueeze", value, builder.ints([0])) for value in values], 0)
 
 
-RULES = {"LSTM": Rule(lstm), "GRU": Rule(gru), "RNN": Rule(rnn)}
+RULES = {
+    "LSTM": Rule(lstm, every_output=True),
+    "GRU": Rule(gru, every_output=True),
+    "RNN": Rule(rnn, every_output=True),
+}

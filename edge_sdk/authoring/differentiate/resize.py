@@ -22,6 +22,8 @@ def resize(call: Call) -> Cotangents:
     x, gradient = call.x(0), call.dy
     if call.text("coordinate_transformation_mode", "half_pixel") == "tf_crop_and_resize":
         raise call.unsupported("cropping; slice first and resize then")
+    if call.text("keep_aspect_ratio_policy", "stretch") != "stretch":
+        raise call.unsupported("keep_aspect_ratio_policy; export with the sizes it leads to")
     matrices = {axis: _matrix(call, axis) for axis in range(x.rank) if _moves(call, axis)}
     factors = {axis: _repeats(matrix) for axis, matrix in matrices.items()}
     if x.rank > 2 and all(factors.values()) and min(factors, default=2) >= 2:

@@ -59,6 +59,8 @@ def _back(call: Call) -> list[tuple[str, Value]]:
     unknown = [n for n in (*node.inputs, *node.outputs) if n and builder.types[n].shape is None]
     if unknown:
         raise call.unsupported(f"the number of axes of {unknown[0]!r} is not known")
+    if any(call.cotangents[1:]) and not rule.every_output:
+        raise call.unsupported("the loss depends on a secondary output")
     handed = []
     for index, cotangent in enumerate(rule.gradient(call)):
         if cotangent is not None and call.wants(index) and index not in rule.fixed:

@@ -110,7 +110,8 @@ class _Sweep:
         if node.op == "Cast":
             return np.asarray(feeds[node.inputs[0]], np.complex128)
         if node.op == "Equal":
-            return _equal(*(np.asarray(feeds[name]) for name in node.inputs))
+            a, b = (np.asarray(feeds[name], np.complex128) for name in node.inputs)
+            return _equal(a, b)
         made = np.asarray(_run(node, feeds)[0], np.complex128)
         if node.op == "Mul":
             first, second = (np.asarray(feeds[name]).imag != 0 for name in node.inputs)

@@ -101,6 +101,19 @@ def test_scatter_that_multiplies_is_refused(assert_rule: AssertRule) -> None:
         assert_rule(RuleCase(node, inputs))
 
 
+@pytest.mark.parametrize("axis", [None, 0, -1])
+def test_compress(axis: int | None, assert_rule: AssertRule) -> None:
+    kept = np.array([True, False, True] if axis != -1 else [False, True, True, False])
+    attributes: dict[str, Attribute] = {} if axis is None else {"axis": axis}
+    inputs = {"x": RNG.normal(size=(3, 4)), "k": kept}
+    assert_rule(RuleCase(Node("Compress", ("x", "k"), ("y",), attributes), inputs))
+
+
+def test_reverse_sequence(assert_rule: AssertRule) -> None:
+    inputs = {"x": RNG.normal(size=(4, 3, 2)), "n": np.array([4, 1, 2], np.int64)}
+    assert_rule(RuleCase(Node("ReverseSequence", ("x", "n"), ("y",)), inputs))
+
+
 @pytest.mark.parametrize("axis", [0, -1])
 def test_top_k(axis: int, assert_rule: AssertRule) -> None:
     inputs = {"x": RNG.permutation(20).reshape(4, 5) / 20, "k": np.array([2], np.int64)}
