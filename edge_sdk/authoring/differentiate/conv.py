@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from edge_sdk.authoring.builder import Value
 from edge_sdk.authoring.differentiate.call import Call, Rule
-from edge_sdk.authoring.differentiate.window import Window, spread, window_of
+from edge_sdk.authoring.differentiate.depthwise import WIDEST, depthwise_weight_gradient
+from edge_sdk.authoring.differentiate.window import Window, padded, spread, window_of
 
 Cotangents = Sequence[Value | None]
 
@@ -39,7 +40,7 @@ def _input_gradient(dy: Value, w: Value, window: Window, groups: int) -> Value:
 
 
 def weight_gradient(x: Value, dy: Value, window: Window, groups: int) -> Value:
-    """A matrix product for each tap of the kernel, else a Conv.
+    """A matrix product for each tap of the kernel, or for each row of them; else a Conv.
 
     `x` is what the windows slide over and `dy` the cotangent of what they give, both of a known
     number of channels.
@@ -51,6 +52,8 @@ def weight_gradient(x: Value, dy: Value, window: Window, groups: int) -> Value:
     taps, channels = math.prod(window.kernel), _channels(x)
     if groups == 1 and (channels >= FEW_CHANNELS or taps <= MOST_TAPS):
         return _weight_gradient_by_products(x, dy, window)
+    if groups == channels and x.rank == 4 and window.out[1] <= WIDEST:
+        return depthwise_weight_gradient(x, dy, window, channels)
     return _weight_gradient_by_conv(x, dy, window, groups)
 
 
@@ -64,13 +67,13 @@ def _weight_gradient_by_products(x: Value, dy: Value, window: Window) -> Value:
     """Each tap of the kernel sees the input shifted; one product for each, or for a few stacked."""
     builder, channels, filters = x.builder, _channels(x), _channels(dy)
     space = range(2, x.rank)
-    padded = _padded(x.transpose(1, 0, *space), window)
+    around = padded(x.transpose(1, 0, *space), window)
     rows = dy.transpose(1, 0, *space).reshape(filters, -1)
     taps = list(itertools.product(*map(range, window.kernel)))
     together = min(len(taps), math.ceil(ROWS / channels))
     products: list[Value] = []
     for first in range(0, len(taps), together):
-        shifts = [_shifted(padded, tap, window) for tap in taps[first : first + together]]
+        shifts = [_shifted(around, tap, window) for tap in taps[first : first + together]]
         stacked = builder.op("Concat", *shifts, axis=0) if len(shifts) > 1 else shifts[0]
         columns = stacked.reshape(len(shifts) * channels, -1)
         products.append(builder.op("Gemm", rows, columns, transB=1))
@@ -79,28 +82,19 @@ def _weight_gradient_by_products(x: Value, dy: Value, window: Window) -> Value:
     return taps_first.transpose(0, taps_first.rank - 1, *range(1, taps_first.rank - 1))
 
 
-def _shifted(padded: Value, tap: Sequence[int], window: Window) -> Value:
+def _shifted(around: Value, tap: Sequence[int], window: Window) -> Value:
     """What one tap sees: a value for each window position."""
-    builder = padded.builder
+    builder = around.builder
     start = [t * d for t, d in zip(tap, window.dilations, strict=True)]
     end = [b + (o - 1) * s + 1 for b, o, s in zip(start, window.out, window.strides, strict=True)]
-    axes = builder.ints(list(range(2, padded.rank)))
+    axes = builder.ints(list(range(2, around.rank)))
     whole = all(
-        not b and e == size for b, e, size in zip(start, end, padded.shape[2:], strict=True)
+        not b and e == size for b, e, size in zip(start, end, around.shape[2:], strict=True)
     )
     if whole and set(window.strides) == {1}:
-        return padded
+        return around
     ends = (builder.ints(start), builder.ints(end), axes, builder.ints(window.strides))
-    return builder.op("Slice", padded, *ends)
-
-
-def _padded(value: Value, window: Window) -> Value:
-    """Zeros around the spatial axes, as far as the windows reach."""
-    behind = tuple(max(0, -over) for over in window.left_over)
-    if not any(window.before + behind):
-        return value
-    pads = (0, 0, *window.before, 0, 0, *behind)
-    return value.builder.op("Pad", value, value.builder.ints(pads))
+    return builder.op("Slice", around, *ends)
 
 
 def _weight_gradient_by_conv(x: Value, dy: Value, window: Window, groups: int) -> Value:

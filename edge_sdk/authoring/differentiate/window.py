@@ -102,3 +102,12 @@ def spread(dy: Value, w: Value, window: Window, groups: int) -> Value:
         pads=window.before + cut,
         output_padding=grow,
     )
+
+
+def padded(value: Value, window: Window) -> Value:
+    """Zeros around the spatial axes, as far as the windows reach."""
+    behind = tuple(max(0, -over) for over in window.left_over)
+    if not any(window.before + behind):
+        return value
+    pads = (0, 0, *window.before, 0, 0, *behind)
+    return value.builder.op("Pad", value, value.builder.ints(pads))

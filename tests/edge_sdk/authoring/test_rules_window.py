@@ -62,6 +62,7 @@ def test_conv(name: str, assert_rule: AssertRule) -> None:
 def test_conv_whose_columns_would_be_large(
     name: str, assert_rule: AssertRule, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(conv, "WIDEST", 0)
     monkeypatch.setattr(conv, "MOST_TAPS", 0)
     monkeypatch.setattr(conv, "FEW_CHANNELS", 1 << 30)
     assert_rule(CONVS[name])
