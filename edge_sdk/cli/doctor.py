@@ -55,7 +55,7 @@ class Check:
 
 
 def examine(
-    *, root: Path = Path("/"), url: str | None = None, ca: Path | None = None, seconds: float = 1.0
+    *, root: Path = Path("/"), url: str | None = None, ca: Path | None = None, seconds: float = 2.0
 ) -> tuple[Check, ...]:
     """Look at everything. With an address, the server is asked too; nothing is ever sent but that.
 
@@ -330,7 +330,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--ca", type=Path, help="certificate authority file for a private server")
     parser.add_argument("--json", action="store_true", help="one JSON document, for programs")
     parser.add_argument(
-        "--seconds", type=float, default=1.0, help="how long to watch the energy source"
+        "--seconds", type=float, default=2.0, help="how long to watch the energy source"
     )
     parser.add_argument(
         "--root", type=Path, default=Path("/"), help="look at a recorded tree of /proc and /sys"

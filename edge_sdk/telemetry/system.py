@@ -21,6 +21,8 @@ MAX_NAMES = 4096
 
 COMMAND_TIMEOUT_S = 3.0
 
+_CLOSE_ON_EXEC = getattr(os, "O_CLOEXEC", 0)
+
 
 class SystemFiles:
     """Small text files of the system below `root`; paths are relative to it, as `sys/class/hwmon`.
@@ -30,6 +32,7 @@ class SystemFiles:
 
     def __init__(self, root: Path = Path("/")) -> None:
         self.root = root
+        self._base = str(root).rstrip("/")
 
     def text(self, path: str) -> str | None:
         """The file's text without white space or NULs at its ends; None when it cannot be read."""
@@ -69,11 +72,24 @@ class SystemFiles:
 
     def read_bytes(self, path: str) -> bytes | None:
         """At most `MAX_FILE_BYTES` of the file; None when it cannot be read."""
+        # Plain system calls: samplers come here several times a second, and buffered files and
+        # path objects cost ten times as much.
         try:
-            with (self.root / path).open("rb") as file:
-                return file.read(MAX_FILE_BYTES)
+            descriptor = os.open(f"{self._base}/{path}", os.O_RDONLY | _CLOSE_ON_EXEC)
+        except (OSError, ValueError):
+            return None
+        try:
+            data = b""
+            while len(data) < MAX_FILE_BYTES:
+                piece = os.read(descriptor, MAX_FILE_BYTES - len(data))
+                if not piece:
+                    break
+                data += piece
         except OSError:
             return None
+        finally:
+            os.close(descriptor)
+        return data
 
 
 @dataclass(frozen=True, slots=True)

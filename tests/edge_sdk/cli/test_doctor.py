@@ -78,7 +78,7 @@ def test_a_bare_board_is_told_what_it_lacks_and_how_to_get_it(tmp_path: Path) ->
 
 
 def test_a_board_with_a_meter_shows_watts_method_margin_and_its_own_cost(tmp_path: Path) -> None:
-    checks = by_name(examine(root=boards.ina2xx(boards.pi(tmp_path)), seconds=0.5))
+    checks = by_name(examine(root=boards.ina2xx(boards.pi(tmp_path)), seconds=1.2))
     energy = checks["energy"]
     assert energy.state == "ok"
     for piece in ("ina219", "integrated", "+-3%", "3.42 W just now", "of a core"):

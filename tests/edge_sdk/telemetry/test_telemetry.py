@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 
 from edge_sdk.errors import Misuse
@@ -21,8 +23,8 @@ def test_traffic_is_what_the_transport_counted() -> None:
     assert (reading.sent_bytes, reading.received_bytes) == (101, 7)
 
 
-def test_what_cannot_be_told_is_none_and_never_zero() -> None:
-    reading = ProcessSensor().read()
+def test_what_cannot_be_told_is_none_and_never_zero(tmp_path: Path) -> None:
+    reading = ProcessSensor(root=tmp_path).read()
     assert reading.sent_bytes is None
     assert reading.energy_j is None
     assert reading.battery is None
