@@ -11,7 +11,13 @@ from edge_sdk.testing.engines import ScriptedEngine, check_engine
 from edge_sdk.testing.policies import check_policy, sample_tasks
 from edge_sdk.testing.sensors import ScriptedSensor, check_sensor
 from edge_sdk.testing.server import JOIN_TOKEN, ScriptedServer, scripted_plan, snapshot_frames
-from edge_sdk.testing.transports import Fault, FlakyTransport, check_transport, seeded_faults
+from edge_sdk.testing.transports import (
+    Fault,
+    FlakyTransport,
+    check_decline,
+    check_transport,
+    seeded_faults,
+)
 
 __all__ = [
     "JOIN_TOKEN",
@@ -22,6 +28,7 @@ __all__ = [
     "ScriptedSensor",
     "ScriptedServer",
     "check_codec",
+    "check_decline",
     "check_engine",
     "check_policy",
     "check_sensor",

@@ -12,6 +12,7 @@ from edge_sdk.plan import StageParts, TensorSpec, load_plan, pack_plan
 from edge_sdk.values import (
     CheckIn,
     Commit,
+    Decline,
     Enrol,
     Enrolled,
     Finished,
@@ -29,6 +30,7 @@ JOIN_TOKEN = "scripted-join-token-0"  # noqa: S105 - opens nothing but the fake 
 """The join token that a `ScriptedServer` takes."""
 
 _MODEL_PAYLOAD_BYTES = 4096
+_DECLINED_WAIT_S = 10.0
 
 
 def scripted_plan(*, inputs: int = 4, classes: int = 3) -> bytes:
@@ -93,11 +95,12 @@ class ScriptedServer:
     """One server with one device; an `interfaces.Transport` to itself, and a record of what came.
 
     It keeps the real server's promises: whole frames are held as they arrive, a chunk or commit
-    sent twice counts once, a closed round takes nothing.
+    sent twice counts once, a closed or declined round takes nothing, an attempt to enrol made
+    twice gives one device.
 
     Args:
-        answers: what check-ins get, in order. A task is offered until its round has a receipt or
-            was closed, a wait once; after the last comes `Finished`.
+        answers: what check-ins get, in order. A task is offered until its round has a receipt, was
+            declined or was closed, a wait once; after the last comes `Finished`.
         plan: the bundle on offer.
         weights: the model, the same in every version; zeros by default.
     """
@@ -116,12 +119,16 @@ class ScriptedServer:
         self._answers = list(answers)
         self._closed: set[int] = set()
         self._rounds: dict[int, _Round] = {}
+        self._attempts: dict[str, int] = {}
+        self._tokens = 0
         self.devices: list[Enrolled] = []
-        """Every enrolment, in order."""
+        """Every device in order of enrolment, each with its latest token."""
         self.received: list[tuple[int, int]] = []
         """(round, chunk) of every whole frame that arrived, repeated ones too."""
         self.counted: dict[int, int] = {}
         """How often each round's update was added to the sum: 1, or the server is broken."""
+        self.declined: dict[int, str] = {}
+        """Rounds whose place was given back, and the first reason given."""
         self.closed = False
         """Whether `close` was called."""
 
@@ -159,9 +166,13 @@ class ScriptedServer:
         """Hand out device tokens for the one join token."""
         if request.join_token != JOIN_TOKEN:
             raise Refused(Reason.UNAUTHORISED, "unknown join token")
-        number = len(self.devices) + 1
-        enrolled = Enrolled(device=f"{number:032x}", token=f"scripted-device-token-{number}")
-        self.devices.append(enrolled)
+        self._tokens += 1
+        token = f"scripted-device-token-{self._tokens}"
+        index = len(self.devices)
+        if request.attempt is not None:
+            index = self._attempts.setdefault(request.attempt, index)
+        enrolled = Enrolled(device=f"{index + 1:032x}", token=token)
+        self.devices[index : index + 1] = [enrolled]
         return enrolled
 
     async def check_in(self, request: CheckIn) -> Task | Wait | Finished:
@@ -216,6 +227,12 @@ class ScriptedServer:
         self.counted[task.round] = self.counted.get(task.round, 0) + 1
         return held.receipt
 
+    async def decline(self, task: Task, decline: Decline) -> Wait:
+        """Take the place back; an update that was counted stays counted."""
+        if self._is_open(task.round):
+            self.declined[task.round] = decline.why
+        return Wait(retry_after_s=_DECLINED_WAIT_S, why=f"declined round {task.round}")
+
     async def close(self) -> None:
         """Note it."""
         self.closed = True
@@ -245,11 +262,14 @@ class ScriptedServer:
         held = self._rounds.setdefault(task.round, _Round())
         if task.round in self._closed and held.receipt is None:
             raise Refused(Reason.ROUND_CLOSED, f"round {task.round} is over")
+        if task.round in self.declined:
+            raise Refused(Reason.NOT_ADMITTED, f"the place in round {task.round} was given back")
         return held
 
     def _is_open(self, number: int) -> bool:
         held = self._rounds.get(number, _Round())
-        return number not in self._closed and held.receipt is None
+        over = number in self._closed or number in self.declined
+        return not over and held.receipt is None
 
 
 def ranges_of(chunks: Sequence[int] | dict[int, bytes]) -> tuple[Range, ...]:

@@ -1,6 +1,7 @@
 """Checks and fakes for `interfaces.Transport`."""
 
 import hashlib
+import secrets
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from enum import StrEnum
 from typing import TypeVar
@@ -14,6 +15,7 @@ from edge_sdk.testing.server import ScriptedServer
 from edge_sdk.values import (
     CheckIn,
     Commit,
+    Decline,
     Enrol,
     Enrolled,
     Finished,
@@ -97,6 +99,10 @@ class FlakyTransport:
         """See `Transport.commit`."""
         return await self._carry("commit", lambda: self._server.commit(task, commit))
 
+    async def decline(self, task: Task, decline: Decline) -> Wait:
+        """See `Transport.decline`."""
+        return await self._carry("decline", lambda: self._server.decline(task, decline))
+
     async def close(self) -> None:
         """See `Transport.close`."""
         await self._server.close()
@@ -122,21 +128,18 @@ async def check_transport(
 ) -> None:
     """Hold `transport` against its contract, on a server that has a task for a new device.
 
-    The device enrols, fetches plan and model, sends its update twice and commits it twice.
+    The device enrols twice in one attempt, fetches plan and model, sends its update twice and
+    commits it twice. `check_decline` holds the rest of the contract.
 
     Args:
         transport: not enrolled yet; left open.
-        join_token: the server takes it once more.
+        join_token: the server takes it once more, and needs to take it no more often.
         frames: the update's frames for a task; at least two of them.
 
     Raises:
         AssertionError: naming the broken promise.
     """
-    transport.identify(await transport.enrol(Enrol(join_token=join_token)))
-    task = await transport.check_in(CheckIn())
-    promise(isinstance(task, Task), "a new device is offered the server's task")
-    if not isinstance(task, Task):
-        return
+    task = await _first_task(transport, join_token)
     plan = await transport.plan(task.plan)
     promise(hashlib.sha256(plan).hexdigest() == task.plan, "a plan has the digest asked for")
     model = await transport.model(task.run, task.model_version, have=None)
@@ -154,6 +157,47 @@ async def check_transport(
     promise(receipt.chunks == whole.held, "the receipt lists the chunks counted")
     promise(await transport.commit(task, commit) == receipt, "committing twice gives one receipt")
     promise((await transport.progress(task)).receipt == receipt, "progress repeats the receipt")
+
+
+async def check_decline(transport: Transport, *, join_token: str) -> None:
+    """Hold `transport.decline` against its contract, on a server that has a task for a new device.
+
+    The device enrols, checks in and gives its place back, twice.
+
+    Args:
+        transport: not enrolled yet; left open.
+        join_token: the server takes it once more.
+
+    Raises:
+        AssertionError: naming the broken promise.
+    """
+    task = await _first_task(transport, join_token)
+    for which in ("a decline", "a decline sent again"):
+        answer = await transport.decline(task, Decline(why="a check"))
+        promise(isinstance(answer, Wait), f"{which} is answered by a wait")
+    later = await transport.check_in(CheckIn())
+    same = isinstance(later, Task) and (later.run, later.round) == (task.run, task.round)
+    promise(not same, "who declined gets no place in the same round again")
+    commit = Commit(chunks=1, examples=1, codec=task.codecs[0])
+    try:
+        await transport.commit(task, commit)
+    except Refused:
+        return
+    promise(kept=False, text="who declined has no place: a commit is refused")
+
+
+async def _first_task(transport: Transport, join_token: str) -> Task:
+    """Enrol, as if the first answer had been lost, and ask for work."""
+    request = Enrol(join_token=join_token, attempt=secrets.token_urlsafe(32))
+    first = await transport.enrol(request)
+    again = await transport.enrol(request)
+    promise(again.device == first.device, "the same attempt to enrol gives the same device")
+    transport.identify(again)
+    task = await transport.check_in(CheckIn())
+    if not isinstance(task, Task):
+        text = "broken promise: a new device is offered the server's task"
+        raise AssertionError(text)  # noqa: TRY004 - what every check raises
+    return task
 
 
 async def _check_refusal(transport: Transport) -> None:

@@ -11,23 +11,23 @@ poor link makes progress with every attempt; the loop that retries lives in `run
 import asyncio
 import dataclasses
 import hashlib
-import ipaddress
+import os
 import re
 import ssl
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Protocol, TypeVar
-from urllib.parse import urlsplit
 
 import aiohttp
 from pydantic import TypeAdapter
 
-from edge_sdk.errors import Corrupt, Malformed, Misuse, TooLarge, Unreachable
+from edge_sdk.errors import Corrupt, Malformed, TooLarge, Unreachable
 from edge_sdk.protocol import (
     CHECK_IN,
     CHECK_IN_ANSWER,
     COMMIT,
+    DECLINE,
     ENROL,
     FRAMES_TYPE,
     JSON_TYPE,
@@ -40,9 +40,11 @@ from edge_sdk.protocol import (
     load_json,
     refused_from,
 )
+from edge_sdk.transport.address import checked_base, trust
 from edge_sdk.values import (
     CheckIn,
     Commit,
+    Decline,
     Enrol,
     Enrolled,
     Finished,
@@ -118,10 +120,10 @@ class HttpTransport:
         plain_http: bool = False,
         limits: HttpLimits | None = None,
     ) -> None:
-        self._base = _checked_base(url, plain_http=plain_http)
+        self._base = checked_base(url, plain_http=plain_http)
         self._token = token
         self._meter = meter
-        self._tls = _trust(ca_file)
+        self._tls = trust(ca_file)
         self._limits = HttpLimits() if limits is None else limits
         self._session: aiohttp.ClientSession | None = None
         self._partial: _Partial | None = None
@@ -176,6 +178,10 @@ class HttpTransport:
     async def commit(self, task: Task, commit: Commit) -> Receipt:
         """Close the update."""
         return await self._post(Receipt, COMMIT.format(run=task.run, round=task.round), commit)
+
+    async def decline(self, task: Task, decline: Decline) -> Wait:
+        """Give the place in the task's round back."""
+        return await self._post(Wait, DECLINE.format(run=task.run, round=task.round), decline)
 
     async def close(self) -> None:
         """Close the connection; a later call would open a new one."""
@@ -236,8 +242,7 @@ class HttpTransport:
         except (aiohttp.ClientResponseError, aiohttp.InvalidURL) as error:
             raise Malformed(f"{method} {path}: the answer is not HTTP") from error
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            what = str(error) or type(error).__name__
-            raise Unreachable(f"{method} {path}: {what}") from error
+            raise Unreachable(f"{self._base}: {_sentence(error)}") from error
 
     def _open_session(self) -> aiohttp.ClientSession:
         """The session, made inside the running loop on first use."""
@@ -323,6 +328,37 @@ class HttpTransport:
             self._meter.add_sent(size_bytes)
 
 
+def _sentence(error: Exception) -> str:
+    """What kept an answer from coming, in words for whoever runs the device."""
+    match error:
+        case aiohttp.ClientConnectorDNSError():
+            words = "no address is known for this name (is there a network?)"
+        case aiohttp.ClientConnectorCertificateError():
+            words = f"its certificate is not trusted: {_plain(error.certificate_error)}"
+        case aiohttp.ClientConnectorSSLError():
+            words = f"no TLS connection: {_plain(error.os_error)}"
+        case aiohttp.ClientConnectorError():
+            words = f"cannot connect: {_plain(error.os_error)}"
+        case TimeoutError():  # aiohttp's time-outs are of this class too
+            words = "no answer in time"
+        case aiohttp.ServerDisconnectedError():
+            words = "it closed the connection without an answer"
+        case aiohttp.ClientPayloadError():
+            words = "the connection broke in the middle of the answer"
+        case _:
+            words = f"the connection broke: {_plain(error)}"
+    return words
+
+
+def _plain(error: Exception) -> str:
+    """The system's own words, without error numbers and addresses."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return error.verify_message
+    if isinstance(error, OSError) and error.errno and not isinstance(error, ssl.SSLError):
+        return os.strerror(error.errno)  # asyncio's own text repeats the call's arguments
+    return str(error) or type(error).__name__
+
+
 def _check_range(response: aiohttp.ClientResponse, *, start: int) -> None:
     """Refuse a partial answer that does not continue at `start` up to the end."""
     match = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
@@ -331,38 +367,3 @@ def _check_range(response: aiohttp.ClientResponse, *, start: int) -> None:
     first, last, total = map(int, match.groups())
     if first != start or last + 1 != total:
         raise Malformed(f"{response.url.path}: asked from byte {start}, got {match.group(0)}")
-
-
-def _checked_base(url: str, *, plain_http: bool) -> str:
-    """`url` without a slash at its end, after refusing what cannot or must not be used."""
-    try:
-        parts = urlsplit(url)
-        host, _ = parts.hostname, parts.port
-    except ValueError as error:
-        raise Misuse(f"not an address: {error}") from None
-    if parts.scheme not in {"http", "https"} or not host:
-        raise Misuse("the server's address must read https://host[:port]")
-    if parts.username or parts.password or parts.query or parts.fragment:
-        raise Misuse("the server's address must not hold a user, a query or a fragment")
-    if parts.scheme == "http" and not plain_http and not _is_loopback(host):
-        raise Misuse(
-            f"http:// to {host} would send the token in clear; use https://, or pass "
-            "plain_http=True on a network you trust"
-        )
-    return url.rstrip("/")
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-def _trust(ca_file: Path | str | None) -> ssl.SSLContext:
-    try:
-        return ssl.create_default_context(cafile=None if ca_file is None else str(ca_file))
-    except (OSError, ssl.SSLError) as error:
-        raise Misuse(f"cannot use CA file {ca_file}: {error}") from error

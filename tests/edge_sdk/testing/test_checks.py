@@ -10,15 +10,31 @@ from edge_sdk.adaptation import FixedPolicy
 from edge_sdk.datasets import ArrayDataset
 from edge_sdk.interfaces import Dataset, KeepGoing
 from edge_sdk.testing import (
+    JOIN_TOKEN,
     ScriptedClock,
     ScriptedEngine,
     ScriptedSensor,
+    ScriptedServer,
+    check_decline,
     check_engine,
     check_policy,
     check_sensor,
     seeded_faults,
 )
-from edge_sdk.values import Choice, Reading, Task, Trained, TrainSettings, Vector
+from edge_sdk.values import (
+    Choice,
+    Commit,
+    Decline,
+    Enrol,
+    Enrolled,
+    Reading,
+    Receipt,
+    Task,
+    Trained,
+    TrainSettings,
+    Vector,
+    Wait,
+)
 
 TARGET = np.linspace(1, 2, 5).astype(np.float32)
 START = np.zeros(5, np.float32)
@@ -160,6 +176,46 @@ def test_a_broken_sensor_is_found(sensor: ScriptedSensor, promise: str) -> None:
 
 def test_the_scripted_sensor_keeps_the_contract() -> None:
     check_sensor(ScriptedSensor())
+
+
+class ForgetsAttempts(ScriptedServer):
+    async def enrol(self, request: Enrol) -> Enrolled:
+        return await super().enrol(dataclasses.replace(request, attempt=None))
+
+
+class OffersAgain(ScriptedServer):
+    async def decline(self, task: Task, decline: Decline) -> Wait:
+        del task, decline
+        return Wait(retry_after_s=1.0)
+
+
+class CountsTheDeclined(ScriptedServer):
+    async def commit(self, task: Task, commit: Commit) -> Receipt:
+        return Receipt(run=task.run, round=task.round, chunks=(), examples=commit.examples)
+
+
+@pytest.mark.parametrize(
+    ("server", "promise"),
+    [
+        (ForgetsAttempts, "same attempt"),
+        (OffersAgain, "no place in the same round"),
+        (CountsTheDeclined, "a commit is refused"),
+    ],
+)
+async def test_a_server_that_breaks_the_rules_of_declining_is_found(
+    server: type[ScriptedServer], promise: str
+) -> None:
+    task = Task(
+        run="0123456789abcdef",
+        round=1,
+        plan="ab" * 32,
+        model_version=0,
+        codecs=("float32",),
+        seed=1,
+        deadline_s=60.0,
+    )
+    with pytest.raises(AssertionError, match=promise):
+        await check_decline(server([task]), join_token=JOIN_TOKEN)
 
 
 async def test_the_scripted_clock_passes_only_when_slept_on() -> None:

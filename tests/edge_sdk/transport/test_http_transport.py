@@ -19,6 +19,7 @@ from edge_sdk.interfaces import Transport
 from edge_sdk.protocol import (
     CHECK_IN,
     COMMIT,
+    DECLINE,
     ENROL,
     HTTP_STATUS,
     JSON_TYPE,
@@ -30,10 +31,16 @@ from edge_sdk.protocol import (
     refusal_from,
 )
 from edge_sdk.telemetry import ByteMeter
-from edge_sdk.testing import JOIN_TOKEN, FlakyTransport, ScriptedServer, check_transport
+from edge_sdk.testing import (
+    JOIN_TOKEN,
+    FlakyTransport,
+    ScriptedServer,
+    check_decline,
+    check_transport,
+)
 from edge_sdk.testing.server import scripted_plan
 from edge_sdk.transport.http import HttpLimits, HttpTransport
-from edge_sdk.values import CheckIn, Commit, Enrol, Enrolled, Progress, Task, Wait
+from edge_sdk.values import CheckIn, Commit, Decline, Enrol, Enrolled, Progress, Task, Wait
 from edge_sdk.wire import HEADER_BYTES, Frame, Kind, pack
 
 PLAN_BYTES = scripted_plan(inputs=200, classes=3)
@@ -98,6 +105,7 @@ class Peer:
             ("POST", UPDATE, self.upload),
             ("GET", UPDATE, self.progress),
             ("POST", COMMIT, self.commit),
+            ("POST", DECLINE, self.decline),
         ):
             app.router.add_route(method, path, self.refusing(handler))
         return app
@@ -143,6 +151,9 @@ class Peer:
 
     async def commit(self, request: web.Request) -> web.Response:
         return said(await self.server.commit(TASK, load_json(Commit, await request.read())))
+
+    async def decline(self, request: web.Request) -> web.Response:
+        return said(await self.server.decline(TASK, load_json(Decline, await request.read())))
 
 
 def said(message: object) -> web.Response:
@@ -214,6 +225,16 @@ async def test_the_fakes_keep_it_too(which: str) -> None:
     await check_transport(transport, join_token=JOIN_TOKEN, frames=frames)
 
 
+@pytest.mark.parametrize("which", ["http", "server", "flaky"])
+async def test_a_place_can_be_given_back(which: str) -> None:
+    server = ScriptedServer([TASK], plan=PLAN_BYTES)
+    fakes: dict[str, Transport] = {"server": server, "flaky": FlakyTransport(server, [])}
+    async with served(Peer(server).app()) as url, using(url) as transport:
+        await check_decline(fakes.get(which, transport), join_token=JOIN_TOKEN)
+    assert server.declined == {1: "a check"}
+    assert len(server.devices) == 1, "an attempt sent twice is one device"
+
+
 async def test_bodies_are_counted_and_headers_are_not() -> None:
     peer = Peer(ScriptedServer([TASK], plan=PLAN_BYTES))
     meter = ByteMeter()
@@ -272,6 +293,7 @@ def calls(transport: HttpTransport) -> list[Awaitable[object]]:
         transport.upload(TASK, frames(TASK)),
         transport.progress(TASK),
         transport.commit(TASK, commit),
+        transport.decline(TASK, Decline(why="because")),
     ]
 
 
@@ -350,8 +372,21 @@ async def test_no_server_is_unreachable() -> None:
         pass
     async with using(url) as transport:
         for call in calls(transport):
-            with pytest.raises(Unreachable):
+            with pytest.raises(Unreachable, match=r"^http://127.0.0.1:\d+: cannot connect: \D+$"):
                 await call
+
+
+async def test_what_kept_an_answer_from_coming_is_said_in_plain_words() -> None:
+    async with raw(b"") as url, using(url) as transport:
+        with pytest.raises(Unreachable, match="closed the connection without an answer"):
+            await transport.check_in(CheckIn())
+    async with raw(b"", then_silence=True) as url, using(url, IMPATIENT) as transport:
+        with pytest.raises(Unreachable, match="no answer in time"):
+            await transport.check_in(CheckIn())
+    half = head("HTTP/1.1 200 OK\nContent-Length: 100") + b"{"
+    async with raw(half) as url, using(url) as transport:
+        with pytest.raises(Unreachable, match="in the middle of the answer"):
+            await transport.check_in(CheckIn())
 
 
 async def test_a_plan_of_another_digest_is_refused() -> None:
@@ -559,5 +594,5 @@ async def test_only_the_given_authority_is_trusted(tmp_path: Path) -> None:
         assert await knowing.check_in(CheckIn()) == Wait(retry_after_s=1.0)
         await knowing.close()
         async with using(url) as trusting_the_system:
-            with pytest.raises(Unreachable, match="certificate"):
+            with pytest.raises(Unreachable, match=r"certificate is not trusted: self.signed"):
                 await trusting_the_system.check_in(CheckIn())
