@@ -30,7 +30,12 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("plan", type=Path, nargs="?", help="plan bundle to train")
     add("--config", type=Path, metavar="FILE", help="TOML file with any of these settings")
-    add("--state", type=Path, metavar="DIR", help="folder that survives restarts")
+    add(
+        "--state",
+        type=Path,
+        metavar="DIR",
+        help="survives restarts (default: PLAN.state beside the plan)",
+    )
     add("--host", help="address to listen on (default 127.0.0.1)")
     add("--port", type=int, help="0 takes any free port (default 8080)")
     add("--tls-cert", type=Path, metavar="FILE", help="certificate chain, PEM")
@@ -46,7 +51,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--codec", action="append", dest="codecs", metavar="SPEC", help="default eden:bits=2")
     add("--epochs", type=int, help="local passes (default 1)")
     add("--batch-size", type=int, help="default 32")
-    add("--lr", type=float, dest="learning_rate", help="default 0.1")
+    add("--lr", type=float, dest="learning_rate", help="default 0.02")
     add("--chunk-bytes", type=int, help="largest frame (default 65536)")
     add("--downlink-codec", metavar="SPEC", help="of published versions (default float32)")
     add("--evaluate", type=Path, metavar="FILE.npz", help="x_test, y_test: measure each version")

@@ -10,6 +10,7 @@ import ssl
 from collections.abc import AsyncIterator, Callable
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from edge_sdk.errors import Misuse
 from edge_sdk.plan import Plan
@@ -22,6 +23,20 @@ GRACE_S = 3.0
 """How long requests under way may take once the server is stopping."""
 
 log = logging.getLogger(__name__)
+http_log = logging.getLogger("server_ref.http")
+
+
+def _in_one_line(record: logging.LogRecord) -> bool:
+    """What a stranger sends that is no HTTP is worth a line, not an alarm with a traceback."""
+    error = record.exc_info[1] if record.exc_info else None
+    if isinstance(error, HttpProcessingError):
+        record.levelno, record.levelname = logging.INFO, "INFO"
+        record.msg, record.args = f"no HTTP: {type(error).__name__}", ()
+        record.exc_info = None
+    return record.levelno >= http_log.getEffectiveLevel()
+
+
+http_log.addFilter(_in_one_line)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -55,7 +70,11 @@ async def listen(
     tls = _tls(settings)
     async with open_run(settings, plan, evaluate=evaluate, outside=outside) as opened:
         runner = web.AppRunner(
-            build_app(opened), auto_decompress=False, access_log=None, shutdown_timeout=GRACE_S
+            build_app(opened),
+            auto_decompress=False,
+            access_log=None,
+            logger=http_log,
+            shutdown_timeout=GRACE_S,
         )
         await runner.setup()
         try:

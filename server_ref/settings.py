@@ -46,7 +46,8 @@ class Settings(BaseSettings):
     plan: Path
     """Plan bundle to train."""
     state: Path
-    """Folder that survives restarts; a second start with it continues the run."""
+    """Folder that survives restarts; a second start with it continues the run. `digits.state`
+    beside `digits.plan` where not given."""
 
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8080
@@ -78,7 +79,8 @@ class Settings(BaseSettings):
     """Codecs taken from devices, preferred first."""
     epochs: Annotated[int, Field(ge=1, le=1000)] = 1
     batch_size: Annotated[int, Field(ge=1, le=65536)] = 32
-    learning_rate: Annotated[float, Field(gt=0, le=1e3)] = 0.1
+    learning_rate: Annotated[float, Field(gt=0, le=1e3)] = 0.02
+    """Small enough for quantised updates of few devices under momentum 0.9."""
     chunk_bytes: Annotated[int, Field(ge=512, le=2**24)] = 65536
     """Largest frame devices should send."""
     downlink_codec: CodecSpec = "float32"
@@ -103,6 +105,14 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Flags win over environment, environment over the file."""
         return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _state_beside_the_plan(cls, given: dict[str, object]) -> dict[str, object]:
+        plan = given.get("plan")
+        if "state" not in given and isinstance(plan, str | Path):
+            return given | {"state": Path(plan).with_suffix(".state")}
+        return given
 
     @field_validator("codecs", "downlink_codec")
     @classmethod

@@ -7,12 +7,16 @@ from typing import TypeVar
 
 import aiohttp
 from aiohttp import web
+from pydantic import TypeAdapter, ValidationError
 
 from edge_sdk.errors import Malformed, Reason, Refused, TooLarge, Truncated
 from edge_sdk.protocol import JSON_TYPE, MAX_JSON_BYTES, dump_json, load_json
+from edge_sdk.values import Token
 from server_ref.coordinator import Coordinator, same_token
 
 T = TypeVar("T")
+
+TOKEN: TypeAdapter[str] = TypeAdapter(Token)
 
 SILENCE_S = 60.0
 """A body that stays silent this long counts as broken off."""
@@ -86,9 +90,12 @@ class Exchange:
 
     def _bearer(self) -> str:
         scheme, _, token = self.request.headers.get("Authorization", "").partition(" ")
-        if scheme.lower() != "bearer" or not token:
-            raise Refused(Reason.UNAUTHORISED, "needs 'Authorization: Bearer TOKEN'")
-        return token
+        try:
+            if scheme.lower() == "bearer":
+                return TOKEN.validate_python(token)
+        except ValidationError:
+            pass
+        raise Refused(Reason.UNAUTHORISED, "needs 'Authorization: Bearer TOKEN'")
 
     # ------------------------------------------------------------------ bodies
 

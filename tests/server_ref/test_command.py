@@ -56,3 +56,8 @@ def test_every_setting_has_a_flag() -> None:
 def test_the_command_fits_the_command_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert run_command(COMMAND, ["no-such.plan", "--state", "x"]) == 1  # type: ignore[arg-type]  # same four attributes
     assert "no-such.plan" in capsys.readouterr().err
+
+
+def test_state_stands_beside_the_plan_unless_given(tmp_path: Path) -> None:
+    assert load_settings({"plan": tmp_path / "digits.plan"}).state == tmp_path / "digits.state"
+    assert load_settings(GIVEN).state == Path("state")

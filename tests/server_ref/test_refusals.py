@@ -150,7 +150,7 @@ async def test_wrong_tokens(tmp_path: Path) -> None:
             for who in ("", STRANGER, "operator", "ä", "x" * 5000):
                 _check(await ask(s, method, s.path(path), who=who), Reason.UNAUTHORISED)
         for method, path in OPERATOR_ROUTES:
-            for who in ("", STRANGER, "a"):
+            for who in ("", STRANGER, "a", "ä" * 30):
                 _check(await ask(s, method, s.path(path), who=who), Reason.UNAUTHORISED)
         for header in ("", "Bearer", "Basic abc", s.a.token):
             answer = await ask(s, "POST", CHECK_IN, body=b"{}", Authorization=header)
@@ -440,3 +440,40 @@ async def test_connections_that_stay_silent_do_not_stop_others(tmp_path: Path) -
             writer.close()
             with contextlib.suppress(ConnectionError):
                 await writer.wait_closed()
+
+
+HOSTILE = {
+    "token in Latin-1": b"GET /v1/runs HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer \xe4"
+    + b"x" * 30,
+    "token of broken UTF-8": b"GET /v1/runs HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer \xff",
+    "token of emoji": "GET /v1/runs HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer 🦀".encode(),
+    "bad chunk size": b"POST /v1/enrol HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+    "length and chunked": (
+        b"POST /v1/enrol HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nTransfer-Encoding: chunked"
+    ),
+    "negative length": b"POST /v1/enrol HTTP/1.1\r\nHost: x\r\nContent-Length: -5",
+    "broken escapes in the path": b"GET /v1/runs/%ff%fe%zz HTTP/1.1\r\nHost: x",
+    "broken UTF-8 in the path": b"GET /v1/runs/\xff\xfe HTTP/1.1\r\nHost: x",
+    "a strange expectation": b"POST /v1/enrol HTTP/1.1\r\nHost: x\r\nExpect: miracles",
+    "an unknown method": b"BREW /v1/enrol HTTP/1.1\r\nHost: x",
+    "no HTTP": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+    "a long header": b"GET /v1/runs HTTP/1.1\r\nHost: x\r\nX: " + b"y" * 100_000,
+}
+
+
+async def test_no_stranger_gets_a_server_error(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with scene(tmp_path) as s:
+        port = int(s.at.url.rsplit(":", 1)[1])
+        for name, head in HOSTILE.items():
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(head + b"\r\nConnection: close\r\n\r\n")
+            async with asyncio.timeout(10):
+                status = await reader.readline()
+            assert status.split()[1].startswith(b"4"), (name, status)
+            writer.close()
+            with contextlib.suppress(ConnectionError):
+                await writer.wait_closed()
+        await _still_sound(s)
+    assert [r.getMessage() for r in caplog.records if r.exc_info] == []
