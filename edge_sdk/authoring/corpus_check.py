@@ -65,7 +65,8 @@ def _stored(
     for name, array in inputs.items():
         kept = array
         if array.dtype == np.float32 and array.ndim:
-            kept = (array + JITTER * rng.uniform(0.1, 1, array.shape)).astype(np.float32)
+            moved = np.asarray(array, np.float64) + JITTER * rng.uniform(0.1, 1, array.shape)
+            kept = moved.astype(np.float32)
         copy.graph.initializer.append(numpy_helper.from_array(kept, name))
     return copy
 

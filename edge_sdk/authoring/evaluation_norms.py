@@ -57,8 +57,34 @@ class LayerNormalization(OpRun):
         return made[: len(self.onnx_node.output)]
 
 
+class LRN(OpRun):
+    """ONNX LRN; the library's visits as many channels as there are examples."""
+
+    op_domain = ""
+
+    def _run(
+        self,
+        x: Floats,
+        *,
+        alpha: float | None = None,
+        beta: float | None = None,
+        bias: float | None = None,
+        size: int | None = None,
+    ) -> tuple[Floats]:
+        window = size or 1
+        before = (window - 1) // 2
+        frame = [(0, 0)] * x.ndim
+        frame[1] = (before, window - 1 - before)
+        squares = np.pad(x * x, frame)
+        near = sum(squares[:, i : i + x.shape[1]] for i in range(window))
+        scale = 1.0 if bias is None else bias
+        scaled = scale + (1e-4 if alpha is None else alpha) / window * near
+        return (np.asarray(x / scaled ** (0.75 if beta is None else beta), x.dtype),)
+
+
 OPERATORS: tuple[type[OpRun], ...] = (
     InstanceNormalization,
     LayerNormalization,
     LpNormalization,
+    LRN,
 )

@@ -94,7 +94,7 @@ def _inlined(proto: onnx.ModelProto, names: list[str]) -> onnx.ModelProto:
 
 
 def _version(proto: onnx.ModelProto) -> int:
-    return next(o.version for o in proto.opset_import if o.domain in STANDARD)
+    return int(next(o.version for o in proto.opset_import if o.domain in STANDARD))
 
 
 def _state_defaults(node: onnx.NodeProto, version: int) -> None:

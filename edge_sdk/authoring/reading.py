@@ -32,7 +32,7 @@ def read_graph(model: bytes | Path | onnx.ModelProto) -> Graph:
 
     Returns:
         The graph. Its parameters are the float32 initializers with at least one axis, in the
-        file's order; everything else that is stored is a constant.
+        file's order; everything else that is stored is a constant, masks of minus infinity too.
 
     Raises:
         Malformed: not a sound ONNX model (`Corrupt`), or one this release cannot take
@@ -135,10 +135,7 @@ def _graph(proto: onnx.GraphProto) -> Graph:
     stored: dict[str, Array] = {t.name: to_array(t) for t in proto.initializer}
     nodes = [from_node(node) for node in proto.node]
     constants = {n.outputs[0]: _constant(n) for n in nodes if n.op == "Constant"}
-    parameters = {n: a for n, a in stored.items() if a.dtype == "float32" and a.ndim >= 1}
-    for name, array in stored.items():
-        if name in parameters and not np.isfinite(array).all():
-            raise Corrupt(f"weight {name!r} holds NaN or infinity")
+    parameters = {n: a for n, a in stored.items() if _is_weight(n, a)}
     constants |= {name: a for name, a in stored.items() if name not in parameters}
     infos = [*proto.value_info, *proto.output, *(i for i in proto.input if i.name not in stored)]
     types = {info.name: to_type(info.type, info.name) for info in infos}
@@ -152,6 +149,17 @@ def _graph(proto: onnx.GraphProto) -> Graph:
         parameters=parameters,
         constants=constants,
     )
+
+
+def _is_weight(name: str, array: Array) -> bool:
+    """Whether a stored tensor may be trained; one that holds minus infinity is a mask."""
+    if array.dtype != np.float32 or not array.ndim:
+        return False
+    if np.isneginf(array).any() and not np.isnan(array).any() and not np.isposinf(array).any():
+        return False
+    if not np.isfinite(array).all():
+        raise Corrupt(f"weight {name!r} holds NaN or infinity")
+    return True
 
 
 def _constant(node: Node) -> Array:

@@ -135,8 +135,9 @@ def compress(call: Call) -> Cotangents:
 
 def reverse_sequence(call: Call) -> Cotangents:
     """Reversed again."""
-    axes = {"batch_axis": call.integer("batch_axis", 1), "time_axis": call.integer("time_axis", 0)}
-    return call.builder.op("ReverseSequence", call.dy, call.x(1), **axes), None
+    batch, time = call.integer("batch_axis", 1), call.integer("time_axis", 0)
+    back = call.builder.op("ReverseSequence", call.dy, call.x(1), batch_axis=batch, time_axis=time)
+    return back, None
 
 
 def _adds(call: Call) -> bool:

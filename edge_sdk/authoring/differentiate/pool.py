@@ -156,6 +156,33 @@ def max_unpool(call: Call) -> Cotangents:
     return (picked.reshape_like(call.x(0)),)
 
 
+def local_response(call: Call) -> Cotangents:
+    """LRN: y = x d^-beta with d = bias + alpha / size times the sum of squares of near channels.
+
+    So dx = dy d^-beta - 2 alpha beta / size x S'(dy x d^(-beta - 1)), S' the sum seen backwards.
+    """
+    x, dy, builder = call.x(0), call.dy, call.builder
+    call.fixed(x, 1)
+    size, beta = call.integer("size", 1), call.number("beta", 0.75)
+    share = call.number("alpha", 1e-4) / size
+    reach = ((size - 1) // 2, size - 1 - (size - 1) // 2)
+    spread_of = _channel_sum(x * x, size, reach) * share + call.number("bias", 1.0)
+    exponent = builder.constant(np.array(-beta, x.type.dtype))
+    factor = builder.op("Pow", spread_of, exponent)
+    back = _channel_sum(dy * x * factor / spread_of, size, reach[::-1])
+    return (dy * factor - x * back * (2 * share * beta),)
+
+
+def _channel_sum(value: Value, size: int, reach: tuple[int, int]) -> Value:
+    """Sum over a window of channels, by a Conv over channels and all positions as an image."""
+    ones = value.builder.constant(np.ones((1, 1, size, 1), value.type.dtype))
+    channels = value.shape[1]
+    assert isinstance(channels, int)  # noqa: S101 - `local_response` asked for it
+    flat = value.reshape(0, 1, channels, -1)
+    summed = value.builder.op("Conv", flat, ones, pads=(reach[0], 0, reach[1], 0))
+    return summed.reshape_like(value)
+
+
 RULES = {
     "MaxPool": Rule(max_pool),
     "AveragePool": Rule(average_pool),
@@ -164,4 +191,5 @@ RULES = {
     "LpPool": Rule(lp_pool),
     "GlobalLpPool": Rule(global_lp_pool),
     "MaxUnpool": Rule(max_unpool),
+    "LRN": Rule(local_response),
 }

@@ -213,3 +213,14 @@ def test_the_batch_axis_may_have_any_name() -> None:
         proto = model(f"m (float[{name},3] x) => (float[{name},2] y) {{ y = MatMul(x, w) }}",
                       w=(3, 2))  # fmt: skip
         assert read_graph(proto).types["y"].shape == ("batch", 2)
+
+
+def test_a_mask_of_minus_infinity_is_no_weight() -> None:
+    mask = np.triu(np.full((3, 3), -np.inf, np.float32), 1)
+    proto = model(
+        "m (float[N,3] x) => (float[N,3,3] y) { q = Mul(x, w) o = Unsqueeze(q, one)"
+        " s = Add(o, mask) y = Softmax(s) }",
+        w=(3,), mask=mask, one=np.array([1], np.int64),
+    )  # fmt: skip
+    assert read_graph(proto).parameters.keys() == {"w"}
+    assert check_gradients(proto, loss="mse").worst < 1e-4

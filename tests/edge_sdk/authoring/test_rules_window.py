@@ -204,6 +204,13 @@ def test_lp_pool(name: str, power: int, assert_rule: AssertRule) -> None:
     assert_rule(RuleCase(node, {"x": values}, batched=["x"]))
 
 
+@pytest.mark.parametrize("size", [1, 3, 4])
+def test_local_response(size: int, assert_rule: AssertRule) -> None:
+    attributes: Attributes = {"size": size, "alpha": 0.5, "beta": 0.6, "bias": 1.5}
+    inputs = {"x": RNG.normal(size=(2, 5, 2, 3))}
+    assert_rule(RuleCase(Node("LRN", ("x",), ("y",), attributes), inputs, batched=["x"]))
+
+
 def test_max_unpool(assert_rule: AssertRule) -> None:
     node = Node("MaxUnpool", ("x", "i"), ("y",), {"kernel_shape": (2, 2), "strides": (2, 2)})
     places = np.array([[[[5, 2], [8, 15]]]], np.int64)
