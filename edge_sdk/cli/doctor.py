@@ -23,7 +23,7 @@ from edge_sdk.errors import Malformed, Misuse, Reason, Refused, Unreachable
 from edge_sdk.runtime.state import default_folder
 from edge_sdk.telemetry import MachineReader, energy_between, probe_energy
 from edge_sdk.telemetry.energy import EnergyReader, SampledEnergy
-from edge_sdk.telemetry.system import SystemFiles, device_model, run_command
+from edge_sdk.telemetry.system import Run, SystemFiles, device_model, run_command
 from edge_sdk.transport.http import HttpTransport
 from edge_sdk.values import CheckIn
 
@@ -55,21 +55,27 @@ class Check:
 
 
 def examine(
-    *, root: Path = Path("/"), url: str | None = None, ca: Path | None = None, seconds: float = 2.0
+    *,
+    root: Path = Path("/"),
+    url: str | None = None,
+    ca: Path | None = None,
+    plain_http: bool = False,
+    seconds: float = 2.0,
 ) -> tuple[Check, ...]:
     """Look at everything. With an address, the server is asked too; nothing is ever sent but that.
 
     Args:
-        root: where the system's files are.
+        root: where the system's files are; for a recorded tree no commands are run.
         url: the aggregation server's address.
         ca: certificate authority file of a private server.
+        plain_http: allow an unencrypted connection to another machine.
         seconds: how long to watch the energy source.
     """
     return (
         *_measure_energy(root, seconds),
         *_measure_machine(root),
         *_train(root, url),
-        _reach(url, ca),
+        _reach(url, ca, plain_http=plain_http),
     )
 
 
@@ -77,7 +83,7 @@ def examine(
 
 
 def _measure_energy(root: Path, seconds: float) -> Iterator[Check]:
-    findings = probe_energy(root)
+    findings = probe_energy(root, run=_commands_of(root))
     best = next((found.reader for found in findings if found.reader is not None), None)
     if best is None:
         yield Check(
@@ -109,6 +115,11 @@ def _measure_energy(root: Path, seconds: float) -> Iterator[Check]:
             )
 
 
+def _commands_of(root: Path) -> Run:
+    """This machine's commands; none for a recorded tree, which another machine left."""
+    return run_command if root == Path("/") else lambda _: None
+
+
 def _watch(reader: EnergyReader, seconds: float) -> Check:
     about = reader.about
     try:
@@ -129,12 +140,12 @@ def _watch(reader: EnergyReader, seconds: float) -> Check:
     if spent.seconds > 0:
         text += f"; {spent.joules / spent.seconds:.2f} W just now"
     if isinstance(reader, SampledEnergy) and spent.seconds > 0:
-        text += f"; sampling takes {reader.own_cpu_s / spent.seconds:.2%} of a core"
+        text += f"; sampling takes {spent.sampling_cpu_s / spent.seconds:.2%} of a core"
     return Check(area="measure", name="energy", state="ok", found=text)
 
 
 def _measure_machine(root: Path) -> Iterator[Check]:
-    state = MachineReader(root, run=run_command).read()
+    state = MachineReader(root, run=_commands_of(root)).read()
     memory = state.free_memory_bytes
     throttled = state.throttled
     power_fix = "use a stronger supply and a shorter cable"
@@ -276,7 +287,7 @@ def _state_folder(folder: Path) -> Check:
 # ------------------------------------------------------------------ reach
 
 
-def _reach(url: str | None, ca: Path | None) -> Check:
+def _reach(url: str | None, ca: Path | None, *, plain_http: bool) -> Check:
     if time.time() < EARLIEST_NOW_S:
         return _unreached("the clock is not set, so certificates will not be believed", _CLOCK_FIX)
     if url is None:
@@ -287,15 +298,18 @@ def _reach(url: str | None, ca: Path | None) -> Check:
             found="not tried",
             fix="give its address: edge-sdk doctor https://...",
         )
-    return asyncio.run(_ask(url, ca))
+    try:
+        transport = HttpTransport(url, ca_file=ca, plain_http=plain_http)
+    except Misuse as error:
+        return _unreached(str(error), "edge-sdk doctor --help")
+    return asyncio.run(_ask(url, transport))
 
 
 _CLOCK_FIX = "sudo timedatectl set-ntp true, and wait a minute"
 
 
-async def _ask(url: str, ca: Path | None) -> Check:
+async def _ask(url: str, transport: HttpTransport) -> Check:
     """Check in without a token: a server of ours refuses that, and in refusing shows itself."""
-    transport = HttpTransport(url, ca_file=ca)
     start_s = time.monotonic()
     try:
         await transport.check_in(CheckIn())
@@ -328,6 +342,9 @@ _MARKS: dict[State, str] = {"ok": "yes", "absent": " - ", "failed": "NO "}
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("url", nargs="?", help="address of the aggregation server, to try it too")
     parser.add_argument("--ca", type=Path, help="certificate authority file for a private server")
+    parser.add_argument(
+        "--plain-http", action="store_true", help="allow http:// to another machine, unencrypted"
+    )
     parser.add_argument("--json", action="store_true", help="one JSON document, for programs")
     parser.add_argument(
         "--seconds", type=float, default=2.0, help="how long to watch the energy source"
@@ -341,7 +358,11 @@ def _run(arguments: argparse.Namespace) -> int:
     if not 0 < arguments.seconds <= 3600:
         raise Misuse("--seconds must be above 0 and at most 3600")
     checks = examine(
-        root=arguments.root, url=arguments.url, ca=arguments.ca, seconds=arguments.seconds
+        root=arguments.root,
+        url=arguments.url,
+        ca=arguments.ca,
+        plain_http=arguments.plain_http,
+        seconds=arguments.seconds,
     )
     failed = any(check.state == "failed" for check in checks)
     if arguments.json:

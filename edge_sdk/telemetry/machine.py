@@ -155,9 +155,10 @@ class MachineReader:
         if not words or cores is None:
             return None
         try:
-            return max(0.0, float(words[0])) / cores
+            load = float(words[0])
         except ValueError:
             return None
+        return load / cores if 0 <= load < 1e6 else None
 
     def metered(self) -> bool | None:
         """Whether the link is metered, as NetworkManager has it; None when it cannot be told."""

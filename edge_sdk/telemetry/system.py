@@ -54,7 +54,7 @@ class SystemFiles:
         try:
             with os.scandir(self.root / folder) as entries:
                 found = [entry.name for entry, _ in zip(entries, range(MAX_NAMES), strict=False)]
-        except OSError:
+        except (OSError, ValueError):
             return []
         return sorted(found, key=lambda name: (len(name), name))
 

@@ -4,7 +4,8 @@ In order of preference: `energy_now` (uWh), `charge_now` (uAh) times voltage, an
 count neither, power: `power_now` (uW) or `current_now` (uA) times `voltage_now` (uV). The sign of a
 current differs from driver to driver, so its size is taken and the direction is what `status` says.
 While charging, or on the mains with a full battery, the battery's figures say nothing of what the
-machine draws. Batteries of mice and keyboards (`scope` is `Device`) are not ours.
+machine draws. What it draws while suspended is in the gauge, and so in the figure. Batteries of
+mice and keyboards (`scope` is `Device`) are not ours.
 
 Source: Linux `Documentation/ABI/testing/sysfs-class-power`.
 """

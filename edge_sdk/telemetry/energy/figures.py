@@ -45,6 +45,8 @@ class EnergyReading:
     """Seconds since the source was opened for which nothing was seen, e.g. while charging."""
     resolution_j: float = 0.0
     """Step of the counter, or what passes between two samples: error of a difference, absolute."""
+    sampling_cpu_s: float = 0.0
+    """CPU seconds that looking has cost so far, where a thread has to look again and again."""
     about: About
 
 
@@ -57,6 +59,8 @@ class Energy:
     """The true figure is expected within `joules ± uncertainty_j`."""
     seconds: float
     missed_s: float
+    sampling_cpu_s: float
+    """CPU seconds spent on finding this figure; 0 where nothing runs for it."""
     method: Method
     scope: Scope
     source: str
@@ -82,6 +86,7 @@ def energy_between(before: EnergyReading | None, after: EnergyReading | None) ->
         uncertainty_j=about.uncertainty * joules + after.resolution_j + unseen_j,
         seconds=seconds,
         missed_s=missed_s,
+        sampling_cpu_s=max(0.0, after.sampling_cpu_s - before.sampling_cpu_s),
         method=about.method,
         scope=about.scope,
         source=about.source,

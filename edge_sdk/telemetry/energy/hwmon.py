@@ -30,6 +30,9 @@ INA2XX = frozenset(f"ina{n}" for n in (209, 219, 220, 226, 228, 230, 231, 233, 2
 NOISE_A = 0.02
 """A current this little below zero is the meter's offset, not a reversed flow."""
 
+MAX_RAIL_W = 1000.0
+"""More than any board draws: a stuck register or a wrong shunt."""
+
 INTERVAL_S = 0.5
 """Training draws steadily, so two samples a second are enough for phases of seconds, and cost less
 than 1 % of the slowest board's time."""
@@ -107,7 +110,7 @@ class HwmonPower:
         total = 0.0
         for rail in self._rails:
             power = rail.power_w(self._files)
-            if power is None:
+            if power is None or power > MAX_RAIL_W:
                 return None
             total += power
         return total

@@ -109,6 +109,7 @@ class SampledEnergy:
             missed_s=integral.missed_s,
             # Each end of a phase lies up to one interval after the sample it is read from.
             resolution_j=integral.last_w * self._interval_s,
+            sampling_cpu_s=self.own_cpu_s,
             about=self.about,
         )
 

@@ -138,3 +138,9 @@ def test_a_senseless_time_to_watch_is_misuse(capsys: pytest.CaptureFixture[str])
     parser = argparse.ArgumentParser()
     COMMAND.add_arguments(parser)
     assert parser.parse_args([]).url is None
+
+
+def test_an_address_that_may_not_be_used_is_one_failed_check_among_the_others() -> None:
+    checks = by_name(examine(url="http://fl.example.org", seconds=0.01))
+    assert checks["server"].state == "failed"
+    assert checks["machine"].state == "ok"

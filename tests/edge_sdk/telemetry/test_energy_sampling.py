@@ -180,6 +180,9 @@ def test_the_thread_starts_with_the_first_reading_and_ends_with_close(
     later = sampler.read()
     assert later is not None
     assert later.joules > first.joules
+    spent = energy_between(first, later)
+    assert spent is not None
+    assert 0 < spent.sampling_cpu_s < 1
     sampler.close()
     assert sampler_threads() == []
     sampler.read()

@@ -76,6 +76,12 @@ def test_a_negative_current_is_not_a_figure(tmp_path: Path) -> None:
         open_hwmon(SystemFiles(tmp_path))
 
 
+def test_more_than_any_board_draws_is_not_a_figure(tmp_path: Path) -> None:
+    source = open_hwmon(SystemFiles(boards.ina2xx(tmp_path)))
+    boards.ina2xx(tmp_path, power_uw=2**40)
+    assert source.power_w() is None
+
+
 def test_a_meter_that_vanishes_is_found_again_under_its_new_number(tmp_path: Path) -> None:
     boards.ina2xx(tmp_path, hwmon="hwmon2")
     source = open_hwmon(SystemFiles(tmp_path))
@@ -298,6 +304,27 @@ def test_a_pi_5_that_cannot_be_asked_says_how_to_repair_it(tmp_path: Path) -> No
     denied = boards.ScriptedCommands({COMMAND: Finished(255, "Can't open device file: /dev/vcio")})
     with pytest.raises(Unavailable, match="usermod -aG video"):
         open_pmic(files, denied)
+
+
+def test_the_command_is_really_run_and_its_cost_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    boards.pi(tmp_path / "pi5", "Raspberry Pi 5 Model B Rev 1.0")
+    program = tmp_path / "bin" / "vcgencmd"
+    program.parent.mkdir()
+    program.write_text(f"#!/bin/sh\ncat <<'END'\n{boards.PMIC_OUTPUT}END\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}:/usr/bin:/bin")
+    found = open_energy(tmp_path / "pi5")
+    assert isinstance(found, SampledEnergy)
+    found.sample()
+    found.sample()
+    found.close()
+    assert found.about.source == "pmic"
+    assert found.samples == 2
+    reading = found.read()
+    assert reading is not None
+    assert reading.joules > 0
 
 
 def test_no_command_is_run_on_any_other_board(tmp_path: Path) -> None:

@@ -1,8 +1,11 @@
+import tempfile
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
-from edge_sdk.telemetry import MachineReader, MachineState
+from edge_sdk.telemetry import MachineReader, MachineState, ProcessSensor, probe_energy
 from edge_sdk.telemetry.link import METERED_COMMAND, default_interface, link_type, read_metered
 from edge_sdk.telemetry.machine import count_cores
 from edge_sdk.telemetry.memory import free_memory_bytes
@@ -92,6 +95,45 @@ def test_a_battery_taken_out_while_reading_is_none(tmp_path: Path) -> None:
     reader = MachineReader(tmp_path)
     (tmp_path / "sys/class/power_supply/BAT0/capacity").unlink()
     assert reader.battery() is None
+
+
+def _every_board(root: Path) -> Path:
+    """A tree with something for each reader."""
+    boards.jetson_orin_nano(boards.pi(root))
+    boards.rapl(boards.battery(root, energy_now=5, charge_now=5, voltage_now=5, capacity=5))
+    cgroup = {"proc/self/cgroup": "0::/x", "sys/fs/cgroup/x/memory.max": "1"}
+    return boards.write(root, cgroup | {"sys/fs/cgroup/x/memory.current": "1"})
+
+
+NASTY = st.sampled_from(
+    [b"", b"\0", b"-1", b"nan", b"inf", b"1e309", b"9" * 24, b"9" * 5000, b"0-9" * 99, b"\xff\xfe"]
+)
+
+
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(data=st.data())
+def test_whatever_the_files_hold_no_reader_raises(data: st.DataObject) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        root = _every_board(Path(folder))
+        sensor, machine = ProcessSensor(root=root), MachineReader(root)
+        readers = [f.reader for f in probe_energy(root, run=boards.ScriptedCommands({}))]
+        paths = sorted(path for path in root.rglob("*") if path.is_file())
+        for path in data.draw(st.lists(st.sampled_from(paths), max_size=8, unique=True)):
+            path.write_bytes(data.draw(NASTY | st.binary(max_size=40)))
+        try:
+            machine.read()
+            MachineReader(root).read()
+            ProcessSensor(root=root, energy=readers[-1]).read()
+            sensor.read()
+            probe_energy(root, run=boards.ScriptedCommands({}))
+            for reader in readers:
+                now = None if reader is None else reader.read()
+                assert now is None or now.joules >= 0
+        finally:
+            sensor.close()
+            for reader in readers:
+                if reader is not None:
+                    reader.close()
 
 
 # ------------------------------------------------------------------ memory
