@@ -17,6 +17,7 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 from onnx.backend.test.case import node as cases
+from onnx.backend.test.case.test_case import TestCase
 
 from edge_sdk.authoring.corpus_check import check_example
 from edge_sdk.errors import Malformed
@@ -39,18 +40,18 @@ REASONS: Mapping[str, str] = {
 NOT_CHECKED = {name: why for why, names in REASONS.items() for name in names.split()}
 
 
-def is_single(case: cases.TestCase) -> bool:
+def is_single(case: TestCase) -> bool:
     """Whether an example is one call of its operator with everything given as tensors."""
     name = str(case.name)
     return "_expanded" not in name and len(case.model.graph.node) == 1 and bool(case.data_sets)
 
 
-def operator(case: cases.TestCase) -> str:
+def operator(case: TestCase) -> str:
     """What an example is of."""
     return str(case.model.graph.node[0].op_type)
 
 
-def outcome(case: cases.TestCase) -> str:
+def outcome(case: TestCase) -> str:
     """`right`, `no gradient` where there is nothing to differentiate, or why it is neither."""
     inputs: dict[str, np.ndarray] = {}
     given: Sequence[object] = case.data_sets[0][0]
@@ -129,8 +130,8 @@ def table() -> str:
 HEAD = """# Operators
 
 Which ONNX operators get gradients. Made by `scripts/make_operator_table.py` from the examples that
-the onnx library ({version}) tests back ends with: each example's float inputs are differentiated, and
-the gradients held against central differences in float64 (error under 1e-4 of their size).
+the onnx library ({version}) tests back ends with: each example's float inputs are differentiated,
+and the gradients held against central differences in float64 (error under 1e-4 of their size).
 
 *yes*: every example is right. *partly*: the others, with their number, are refused with the reason
 given. *-*: none. Examples of an operator's written-out form and of types that numpy lacks are left

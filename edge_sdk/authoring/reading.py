@@ -155,11 +155,10 @@ def _is_weight(name: str, array: Array) -> bool:
     """Whether a stored tensor may be trained; one that holds minus infinity is a mask."""
     if array.dtype != np.float32 or not array.ndim:
         return False
-    if np.isneginf(array).any() and not np.isnan(array).any() and not np.isposinf(array).any():
-        return False
-    if not np.isfinite(array).all():
+    masked = array == -np.inf
+    if not (np.isfinite(array) | masked).all():
         raise Corrupt(f"weight {name!r} holds NaN or infinity")
-    return True
+    return not masked.any()
 
 
 def _constant(node: Node) -> Array:

@@ -51,7 +51,8 @@ def test_every_operator_of_the_page_that_gets_gradients_has_a_rule_or_a_definiti
     with_gradient = {name for name, cells in rows().items() if cells[0] != "-"}
     assert len(with_gradient) > 100
     written_out = {
-        "Attention", "CausalConvWithState", "CenterCropPad", "CastLike", "GroupNormalization", "LinearAttention",
+        "Attention", "CausalConvWithState", "CenterCropPad", "CastLike", "GroupNormalization",
+        "LinearAttention",
         "MeanVarianceNormalization", "NegativeLogLikelihoodLoss", "RMSNormalization", "Range",
         "RotaryEmbedding", "SoftmaxCrossEntropyLoss", "SwiGLU", "Swish",
     }  # fmt: skip

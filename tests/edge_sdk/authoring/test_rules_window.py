@@ -204,7 +204,7 @@ def test_lp_pool(name: str, power: int, assert_rule: AssertRule) -> None:
     assert_rule(RuleCase(node, {"x": values}, batched=["x"]))
 
 
-@pytest.mark.parametrize("size", [1, 3, 4])
+@pytest.mark.parametrize("size", [1, 3, 5])
 def test_local_response(size: int, assert_rule: AssertRule) -> None:
     attributes: Attributes = {"size": size, "alpha": 0.5, "beta": 0.6, "bias": 1.5}
     inputs = {"x": RNG.normal(size=(2, 5, 2, 3))}
