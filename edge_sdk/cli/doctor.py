@@ -336,7 +336,7 @@ def _unreached(found: str, fix: str) -> Check:
 
 # ------------------------------------------------------------------ the command
 
-_MARKS: dict[State, str] = {"ok": "yes", "absent": " - ", "failed": "NO "}
+_MARKS: dict[State, str] = {"ok": "ok ", "absent": " - ", "failed": "NO "}
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
