@@ -44,8 +44,8 @@ COHORTS: Mapping[tuple[str, str], tuple[int, int]] = MappingProxyType(
     {
         ("digits-cnn", "20%"): (5, 40),
         ("digits-cnn", "all"): (20, 15),
-        ("writers-cnn", "20%"): (6, 30),
-        ("writers-cnn", "all"): (30, 8),
+        ("writers-cnn", "20%"): (6, 20),
+        ("writers-cnn", "all"): (30, 5),
         ("sensors-cnn", "20%"): (4, 30),
         ("sensors-cnn", "all"): (21, 10),
     }

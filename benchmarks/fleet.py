@@ -97,6 +97,7 @@ def writers(data_dir: Path, model: str, *, devices: int = 30, tested: int = 2000
         devices=devices,
         least=80,
         tested=tested,
+        epochs=3,
         batch_size=16,
         learning_rate=rate,
     )
@@ -164,8 +165,9 @@ def _by_user(
     tested: int,
     batch_size: int,
     learning_rate: float,
+    epochs: int = 1,
 ) -> Fleet:
-    """One device for each of the first users with at least `least` examples; one local epoch."""
+    """One device for each of the first users with at least `least` examples."""
     x, y, user = arrays["x_train"], arrays["y_train"], arrays["user_train"]
     names, counts = np.unique(user, return_counts=True)
     chosen = names[counts >= least][:devices]
@@ -174,7 +176,7 @@ def _by_user(
         plan=plan,
         devices=tuple(ArrayDataset(x[user == u], _whole(y[user == u])).fit(plan) for u in chosen),
         test=ArrayDataset(arrays["x_test"][:tested], _whole(arrays["y_test"][:tested])).fit(plan),
-        epochs=1,
+        epochs=epochs,
         batch_size=batch_size,
         learning_rate=learning_rate,
     )
