@@ -20,7 +20,13 @@ from edge_sdk.authoring.losses import Loss
 from edge_sdk.authoring.onnx_form import to_model
 from edge_sdk.authoring.optimizers import Optimizer
 from edge_sdk.authoring.passes import REMOVE_UNUSED, run_passes
-from edge_sdk.authoring.training import TrainGraph, backward_graph, forward_part, train_graph
+from edge_sdk.authoring.training import (
+    Finish,
+    TrainGraph,
+    backward_graph,
+    forward_part,
+    train_graph,
+)
 from edge_sdk.errors import Misuse, Unsupported
 from edge_sdk.plan import PartGraphs, SplitParts, TensorSpec
 from edge_sdk.plan.conventions import BATCH_AXIS
@@ -34,6 +40,8 @@ def make_split(
     optimizer: Optimizer,
     cuts: Sequence[str],
     positions: Mapping[str, int],
+    *,
+    finish: Finish,
 ) -> SplitParts:
     """Graphs of all parts.
 
@@ -43,6 +51,7 @@ def make_split(
         optimizer: how gradients move weights; each part keeps its own state.
         cuts: one or two tensors, or `auto` for the first.
         positions: of each parameter in the plan.
+        finish: last change to every graph that updates.
 
     Raises:
         Misuse: the model cannot be cut at one of `cuts`.
@@ -54,10 +63,10 @@ def make_split(
     for number, part in enumerate(parts):
         back = chosen[number - 1].name if number else None
         if number == len(parts) - 1:
-            step = train_graph(part, loss, optimizer, hand_back=back)
+            step = finish(train_graph(part, loss, optimizer, hand_back=back))
             made.append(_part(step, positions, to_model(step.graph, inputs=step.inputs)))
             continue
-        update = backward_graph(part, optimizer, hand_back=back)
+        update = finish(backward_graph(part, optimizer, hand_back=back))
         forward, fed = forward_part(part)
         graphs = (to_model(forward, inputs=fed), to_model(update.graph, inputs=update.inputs))
         made.append(_part(update, positions, *graphs))

@@ -6,7 +6,7 @@ by name.
 """
 
 import dataclasses
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 from edge_sdk.authoring.builder import Builder
@@ -27,7 +27,7 @@ from edge_sdk.authoring.losses import Loss
 from edge_sdk.authoring.onnx_form import to_model
 from edge_sdk.authoring.optimizers import Optimizer
 from edge_sdk.authoring.passes import REMOVE_UNUSED, run_passes
-from edge_sdk.authoring.training import evaluate_graph, train_graph
+from edge_sdk.authoring.training import Finish, TrainGraph, evaluate_graph, train_graph
 from edge_sdk.errors import Misuse, Unsupported
 from edge_sdk.plan import StageParts, WarmUpParts
 from edge_sdk.plan.conventions import TARGET
@@ -76,6 +76,7 @@ def stage_parts(
     positions: Mapping[str, int],
     *,
     warm_up: bool,
+    finish: Finish,
 ) -> list[StageParts]:
     """The graphs of every stage.
 
@@ -86,13 +87,14 @@ def stage_parts(
         positions: of each parameter in the plan.
         warm_up: make warm-up graphs. Their own graphs rather than a flag or a learning rate for
             each weight, because only so the earlier blocks cost no backward pass.
+        finish: last change to every train graph.
     """
     parts: list[StageParts] = []
     before: Sequence[str] | None = None
     for stage in stages:
         parameters = stage.graph.parameters
         new = [name for name in parameters if before is not None and name not in before]
-        train = train_graph(stage.graph, loss, optimizer)
+        train = finish(train_graph(stage.graph, loss, optimizer))
         if set(train.parameters) != set(parameters):
             raise Unsupported(f"stage {stage.name}: some of its weights do not change the loss")
         parts.append(
@@ -102,7 +104,9 @@ def stage_parts(
                 state=train.state,
                 train=to_model(train.graph, inputs=train.inputs),
                 evaluate=_evaluation(stage.graph, loss),
-                warm_up=_warm_up(stage.graph, loss, optimizer, positions, new)
+                warm_up=_warm_up(
+                    finish(train_graph(stage.graph, loss, optimizer, only=new)), positions
+                )
                 if warm_up and new
                 else None,
             )
@@ -116,14 +120,7 @@ def _evaluation(graph: Graph, loss: Loss) -> bytes:
     return to_model(evaluate_graph(graph, loss), inputs=inputs)
 
 
-def _warm_up(
-    graph: Graph,
-    loss: Loss,
-    optimizer: Optimizer,
-    positions: Mapping[str, int],
-    new: Container[str],
-) -> WarmUpParts:
-    made = train_graph(graph, loss, optimizer, only=new)
+def _warm_up(made: TrainGraph, positions: Mapping[str, int]) -> WarmUpParts:
     return WarmUpParts(
         parameters=tuple(positions[name] for name in made.trained),
         state=made.state,

@@ -1,7 +1,7 @@
 """Forward graph + loss + optimizer -> train, evaluation and gradient graphs."""
 
 import dataclasses
-from collections.abc import Container
+from collections.abc import Callable, Container
 from pathlib import Path
 from typing import Literal
 
@@ -20,6 +20,7 @@ from edge_sdk.authoring.passes import (
     LOWER_BATCH_NORM,
     LOWER_DROPOUT,
     MERGE_EQUAL_NODES,
+    RECOMPUTE_CHEAP,
     REMOVE_UNUSED,
     TRAIN_BATCH_NORM,
     TRAIN_DROPOUT,
@@ -132,6 +133,10 @@ class TrainGraph:
     """Number of classes; None where the task has none."""
 
 
+Finish = Callable[[TrainGraph], TrainGraph]
+"""A last change to a train graph that is otherwise ready."""
+
+
 def train_graph(
     graph: Graph,
     loss: Loss,
@@ -202,6 +207,11 @@ def backward_graph(graph: Graph, optimizer: Optimizer, *, hand_back: str | None)
         state=moves.state,
         classes=None,
     )
+
+
+def recomputing(made: TrainGraph) -> TrainGraph:
+    """The same step with less held between its forward and its backward pass."""
+    return dataclasses.replace(made, graph=run_passes(made.graph, RECOMPUTE_CHEAP, REMOVE_UNUSED))
 
 
 def forward_part(graph: Graph) -> tuple[Graph, tuple[str, ...]]:

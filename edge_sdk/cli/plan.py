@@ -18,7 +18,7 @@ _TOLERANCE = 1e-3
 _OPTIONS = (
     "loss", "label_smoothing", "ignore_index", "class_weights", "optimizer", "momentum",
     "weight_decay", "clip_norm", "proximal", "correction", "accumulate", "batch_norm", "freeze",
-    "stages", "cut",
+    "stages", "cut", "recompute",
 )  # fmt: skip
 """Options of `build` that are called as the arguments of `build_plan`."""
 
@@ -82,6 +82,9 @@ def _add_build(build: argparse.ArgumentParser) -> None:
     build.add_argument("--proximal", action="store_true", help="inputs for FedProx")
     build.add_argument("--correction", action="store_true", help="a term added to each gradient")
     build.add_argument("--accumulate", action="store_true", help="gather small batches")
+    build.add_argument(
+        "--recompute", action="store_true", help="less memory for a little more time"
+    )
     build.add_argument("--batch-norm", choices=["train", "frozen"], default="train")
     build.add_argument("--freeze", metavar="REGEX", help="weights that stay as they are")
     build.add_argument(

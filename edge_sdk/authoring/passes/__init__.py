@@ -14,6 +14,7 @@ from edge_sdk.authoring.passes.fold import FOLD_CONSTANTS
 from edge_sdk.authoring.passes.kind import Pass, run_passes
 from edge_sdk.authoring.passes.names import FREE_RESERVED_NAMES
 from edge_sdk.authoring.passes.precision import TO_FLOAT64
+from edge_sdk.authoring.passes.recompute import RECOMPUTE_CHEAP
 from edge_sdk.authoring.passes.tidy import MERGE_EQUAL_NODES, REMOVE_UNUSED
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "LOWER_BATCH_NORM",
     "LOWER_DROPOUT",
     "MERGE_EQUAL_NODES",
+    "RECOMPUTE_CHEAP",
     "REMOVE_UNUSED",
     "TO_FLOAT64",
     "TRAIN_BATCH_NORM",

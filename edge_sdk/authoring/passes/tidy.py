@@ -26,9 +26,12 @@ def remove_unused(graph: Graph) -> Graph:
 
 
 def merge_equal_nodes(graph: Graph) -> Graph:
-    """Compute equal calls once. Outputs of the graph keep their names."""
+    """Compute equal calls once, hold equal constants once. Outputs keep their names."""
     seen: dict[object, Node] = {}
+    first_of: dict[str, str] = {}
     other_name: dict[str, str] = {}
+    for name, array in graph.constants.items():
+        other_name[name] = first_of.setdefault(_hashable(array), name)
     kept: list[Node] = []
     for node in graph.nodes:
         inputs = tuple(other_name.get(name, name) for name in node.inputs)
