@@ -43,19 +43,24 @@ NOT_CHECKED = {name: why for why, names in REASONS.items() for name in names.spl
 def is_single(case: TestCase) -> bool:
     """Whether an example is one call of its operator with everything given as tensors."""
     name = str(case.name)
-    return "_expanded" not in name and len(case.model.graph.node) == 1 and bool(case.data_sets)
+    return "_expanded" not in name and len(model_of(case).graph.node) == 1 and bool(case.data_sets)
+
+
+def model_of(case: TestCase) -> onnx.ModelProto:
+    """The example's model, which every example here has."""
+    return case.model or onnx.ModelProto()
 
 
 def operator(case: TestCase) -> str:
     """What an example is of."""
-    return str(case.model.graph.node[0].op_type)
+    return str(model_of(case).graph.node[0].op_type)
 
 
 def outcome(case: TestCase) -> str:
     """`right`, `no gradient` where there is nothing to differentiate, or why it is neither."""
     inputs: dict[str, np.ndarray] = {}
-    given: Sequence[object] = case.data_sets[0][0]
-    for info, value in zip(case.model.graph.input, given, strict=False):
+    given: Sequence[object] = (case.data_sets or [([], [])])[0][0]
+    for info, value in zip(model_of(case).graph.input, given, strict=False):
         array = numpy_helper.to_array(value) if isinstance(value, onnx.TensorProto) else value
         if not isinstance(array, np.ndarray | np.generic):
             return "not a tensor"
@@ -64,7 +69,7 @@ def outcome(case: TestCase) -> str:
         return "no gradient"
     if any(array.dtype.kind not in "fiub" for array in inputs.values()):
         return "another precision"
-    model = in_single_precision(case.model)
+    model = in_single_precision(model_of(case))
     inputs = {n: a.astype(np.float32) if a.dtype.kind == "f" else a for n, a in inputs.items()}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

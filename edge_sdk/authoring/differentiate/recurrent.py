@@ -65,6 +65,10 @@ class Layer:
         both = _of_direction(self.call.x(3), self.index)
         return cut(both, 0, part * rows, (part + 1) * rows)
 
+    def both_biases(self) -> Value | None:
+        """Their sum: most gates add both."""
+        return plus(self.bias(0), self.bias(1))
+
     def start(self, index: int) -> Value:
         """First state of that input; zeros where it is left out."""
         if self.call.has(index):
@@ -127,7 +131,7 @@ def lstm(call: Call) -> Cotangents:
 
 
 def _lstm_back(layer: Layer) -> Gradients:
-    gates = _affine(layer.before, layer.r, _affine(layer.x, layer.w, None), layer)
+    gates = _affine(layer.before, layer.r, _affine(layer.x, layer.w, layer.both_biases()))
     i, o, f, g = split_columns(gates, 4)
     i, o, f, g = sigmoid(i), sigmoid(o), sigmoid(f), tanh(g)
     forgets = split_steps(f, layer.length)
@@ -173,8 +177,8 @@ def gru(call: Call) -> Cotangents:
 
 def _gru_linear_back(layer: Layer) -> Gradients:
     """With n = tanh(x Wn + r (h' Rn + bn)): all gates of the state are one product."""
-    from_x = _with_bias(_affine(layer.x, layer.w, None), layer.bias(0))
-    from_h = _with_bias(_affine(layer.before, layer.r, None), layer.bias(1))
+    from_x = _affine(layer.x, layer.w, layer.bias(0))
+    from_h = _affine(layer.before, layer.r, layer.bias(1))
     (zx, rx, nx), (zh, rh, nh) = split_columns(from_x, 3), split_columns(from_h, 3)
     z, r = sigmoid(zx + zh), sigmoid(rx + rh)
     n = tanh(nx + r * nh)
@@ -200,7 +204,7 @@ def _gru_back(layer: Layer) -> Gradients:
     """With n = tanh(x Wn + (r h') Rn + bn): the reset comes before the product."""
     hidden = layer.call.fixed(layer.r, 1)
     r_gates, r_new = cut(layer.r, 0, 0, 2 * hidden), cut(layer.r, 0, 2 * hidden, 3 * hidden)
-    from_x = _with_bias(_with_bias(_affine(layer.x, layer.w, None), layer.bias(0)), layer.bias(1))
+    from_x = _affine(layer.x, layer.w, layer.both_biases())
     zx, rx, nx = split_columns(from_x, 3)
     zh, rh = split_columns(_affine(layer.before, r_gates, None), 2)
     z, r = sigmoid(zx + zh), sigmoid(rx + rh)
@@ -332,16 +336,9 @@ def _last(layer: Layer, output: int) -> Value | None:
     return _last_of(layer.call, output, layer.index)
 
 
-def _affine(x: Value, w: Value, added: Value | None, layer: Layer | None = None) -> Value:
-    """Rows of x W' plus what is added; with both biases where a layer is given."""
-    made = x.builder.op("Gemm", x, w, added, transB=1)
-    if layer is not None:
-        made = _with_bias(_with_bias(made, layer.bias(0)), layer.bias(1))
-    return made
-
-
-def _with_bias(value: Value, bias: Value | None) -> Value:
-    return value if bias is None else value + bias
+def _affine(x: Value, w: Value, added: Value | None) -> Value:
+    """Rows of x W' plus what is added to each or to all."""
+    return x.builder.op("Gemm", x, w, added, transB=1)
 
 
 def _there(value: Value | None, layer: Layer | None = None) -> Value:

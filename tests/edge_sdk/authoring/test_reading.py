@@ -215,6 +215,16 @@ def test_the_batch_axis_may_have_any_name() -> None:
         assert read_graph(proto).types["y"].shape == ("batch", 2)
 
 
+@pytest.mark.parametrize("opset", range(13, onnx.defs.onnx_opset_version() + 1))
+def test_every_operator_set_since_13_is_read(opset: int) -> None:
+    axes = "h = ReduceMean <axes = [1]> (x)" if opset < 18 else "h = ReduceMean (x, one)"
+    proto = model(
+        f"m (float[N,2,3] x) => (float[N,1,4] y) {{ {axes} g = MatMul(h, w) y = Softmax(g) }}",
+        opset=opset, w=(3, 4), one=np.array([1], np.int64),
+    )  # fmt: skip
+    assert check_gradients(proto, loss="mse", directions=1).worst < 1e-4
+
+
 def test_a_mask_of_minus_infinity_is_no_weight() -> None:
     mask = np.triu(np.full((3, 3), -np.inf, np.float32), 1)
     proto = model(
