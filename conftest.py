@@ -81,9 +81,17 @@ def join_token(federation: processes.Announcement) -> str:
     return federation.join_token
 
 
-pytest_collect_file = Sybil(
+_README = Sybil(
     parsers=[AsyncPythonParser()],
-    patterns=["README.md", "docs/*.md"],
+    patterns=["README.md"],
     setup=_document,
     fixtures=["address", "join_token", "_own_home"],
-).pytest()
+)
+_DOCS = Sybil(
+    parsers=[AsyncPythonParser()],
+    patterns=["docs/*.md"],
+    setup=_document,
+    fixtures=["_own_home"],
+)
+
+pytest_collect_file = (_README + _DOCS).pytest()
