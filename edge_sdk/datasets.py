@@ -2,7 +2,8 @@
 
 The stored dtype stays (uint8 images take a quarter of float32); only a batch is ever cast.
 `ArrayDataset.fit` adapts layout and dtype to a plan once, and refuses what the plan cannot train
-on before anything is downloaded or trained.
+on before a model is downloaded or anything trained. It needs the plan, which a device learns of
+with its first task; a device whose examples do not fit gives its place in the round back.
 """
 
 import math

@@ -2,6 +2,7 @@
 
 ====================== ==========================================================================
 `client`               `Client.participate`: check in, decide, download, train, encode, send
+`workbench`            one task: download, train, encode, save
 `loop`                 for ever: what each failure means for the next turn
 `backoff`              when to try again (pure)
 `spool`                the trained update on disk before it is sent, and how it is delivered

@@ -2,7 +2,6 @@
 
 import dataclasses
 import logging
-import math
 import platform
 import secrets
 from collections.abc import Callable
@@ -16,31 +15,28 @@ from pydantic import ValidationError
 from edge_sdk.adaptation import FixedPolicy
 from edge_sdk.datasets import ArrayDataset
 from edge_sdk.engines.select import select_engine
-from edge_sdk.errors import Misuse, Refused
-from edge_sdk.interfaces import Clock, Dataset, Engine, KeepGoing, Policy, Sensor, Transport
-from edge_sdk.plan import Plan, load_plan
+from edge_sdk.errors import Malformed, Misuse, Reason, Refused, Unavailable, Unreachable
+from edge_sdk.interfaces import Clock, Dataset, Engine, Policy, Sensor, Transport
+from edge_sdk.plan import Plan
 from edge_sdk.runtime.backoff import Backoff
 from edge_sdk.runtime.clock import MonotonicClock
-from edge_sdk.runtime.frames import has_diverged, known_codecs, model_weights, update_frames
+from edge_sdk.runtime.frames import known_codecs
 from edge_sdk.runtime.loop import Loop
 from edge_sdk.runtime.spool import FINAL_REFUSALS, TrainedUpdate, deliver
 from edge_sdk.runtime.state import StateFolder, default_folder
-from edge_sdk.runtime.training import run_in_thread
-from edge_sdk.telemetry import ByteMeter, ProcessSensor, costs_of
+from edge_sdk.runtime.workbench import NothingToSend, Workbench
+from edge_sdk.telemetry import ByteMeter, ProcessSensor
 from edge_sdk.transport.http import HttpTransport
 from edge_sdk.values import (
     CheckIn,
     Choice,
-    Commit,
+    Decline,
     Enrol,
     Facts,
     Finished,
     Reading,
     Receipt,
     Task,
-    Trained,
-    TrainSettings,
-    Vector,
     Wait,
 )
 
@@ -48,18 +44,14 @@ _log = logging.getLogger(__name__)
 
 State = TypeVar("State")
 
+MAX_SENTENCE = 200
+"""Characters in a `ShortText`."""
+
 TRAINING_SHARE = 0.8
 """Share of a round's time after which training stops, so that what was learned can be sent."""
 
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class _Model:
-    """A version of the model held in memory."""
-
-    run: str
-    version: int
-    stage: int
-    weights: Vector = dataclasses.field(repr=False)
+_FRUITLESS = frozenset({Reason.MISMATCH, Reason.NOT_FINITE, Reason.TOO_LARGE, Reason.CONFLICT})
+"""Refusals of an update while its round goes on: training for it again would end the same way."""
 
 
 class Client:
@@ -112,32 +104,40 @@ class Client:
         self._token = token
         self._name = name
         self._data = ArrayDataset(*data) if isinstance(data, tuple) else data
-        self._fitted: Dataset = self._data
         self._folder = StateFolder(default_folder(url, name) if state is None else Path(state), url)
         self._seed = secrets.randbits(32) if seed is None else seed
         self._long_poll_s = long_poll_s
         self._policy: Policy[Any] = FixedPolicy() if policy is None else policy
         self._learned: Any = self._policy.start()
         self._sensor = ProcessSensor(meter) if sensor is None else sensor
-        self._make_engine = engine or (
-            lambda plan, stage: select_engine(
-                plan, stage=stage, threads=threads, low_memory=low_memory
-            )
-        )
         self._transport = transport or HttpTransport(
             url, meter=meter, ca_file=ca, plain_http=plain_http
         )
         self._clock = MonotonicClock() if clock is None else clock
+        self._bench = Workbench(
+            self._data,
+            engine
+            or (
+                lambda plan, stage: select_engine(
+                    plan, stage=stage, threads=threads, low_memory=low_memory
+                )
+            ),
+            folder=self._folder,
+            transport=self._transport,
+            sensor=self._sensor,
+            clock=self._clock,
+        )
         self._enrolled = False
         self._answer: Task | Wait | Finished | None = None
         self._wait_s = 0.0
-        self._plan: Plan | None = None
-        self._model: _Model | None = None
-        self._engine: tuple[str, int, Engine] | None = None
+        self._given_back: tuple[str, int] | None = None
 
     @property
     def answer(self) -> Task | Wait | Finished | None:
-        """The server's answer to the latest check-in; None when the last turn made none."""
+        """What the server last said of work in the latest turn; None when it was not asked.
+
+        After a place was given back it is the `Wait` that this was answered with.
+        """
         return self._answer
 
     # ------------------------------------------------------------------ the straight line
@@ -146,8 +146,9 @@ class Client:
         """Take part once: deliver the update under way, or else ask for work and do it.
 
         Returns:
-            The receipt; None when there was nothing to do, the policy sat out, or the update
-            could not be counted any more. The log says which, and `answer` what the server said.
+            The receipt; None when there was nothing to do, the place was given back (the policy
+            sat out, the plan is broken, training diverged) or the update could not be counted any
+            more. The log says which, and `answer` what the server said.
 
         Raises:
             Unreachable: the server did not answer; a trained update stays on disk.
@@ -168,14 +169,12 @@ class Client:
         readings.append(self._sensor.read())
         choice = self._decide(task, readings[-1])
         if not choice.takes_part:
+            await self._decline(task, choice.why)
             return None
-        plan = await self._fetch_plan(task)
-        weights = await self._fetch_model(plan, task, choice)
-        readings.append(self._sensor.read())
-        trained = await self._train(plan, weights, task, choice, stop_s=stop_s)
-        readings.append(self._sensor.read())
-        update = await run_in_thread(lambda _: self._save(task, choice, weights, trained, readings))
-        if update is None:
+        update = await self._work(task, choice, readings, stop_s=stop_s)
+        if isinstance(update, NothingToSend):
+            _log.warning("round %d: %s; nothing is sent", task.round, update.why)
+            await self._decline(task, update.why)
             return None
         receipt = await self._deliver(update, first_try=True)
         self._learned = self._policy.learn(self._learned, choice, readings[0], self._sensor.read())
@@ -223,6 +222,7 @@ class Client:
         self._folder.acquire()
         identity = self._folder.load_identity()
         if identity is None:
+            # On disk before it is sent: should the answer be lost, asking again is the same device.
             identity = await self._transport.enrol(self._enrol())
             self._folder.save_identity(identity)
             _log.info("enrolled as device %s", identity.device)
@@ -239,12 +239,12 @@ class Client:
             examples=len(self._data),
         )
         try:
-            return Enrol(join_token=self._token, facts=facts)
+            return Enrol(join_token=self._token, attempt=self._folder.attempt(), facts=facts)
         except ValidationError:
             raise Misuse("the join token is not of the form the operator gives out") from None
 
     def _check_in(self) -> CheckIn:
-        held = self._model
+        held = self._bench.model
         return CheckIn(
             wait_s=self._wait_s,
             holds_run=None if held is None else held.run,
@@ -253,109 +253,41 @@ class Client:
 
     def _decide(self, task: Task, now: Reading) -> Choice:
         """The policy's choice among the codecs that this release knows."""
-        if known := known_codecs(task.codecs):
+        known = known_codecs(task.codecs)
+        if (task.run, task.round) == self._given_back:
+            choice = Choice(takes_part=False, why="it gave its place in this round back")
+        elif (fault := self._bench.fault_of(task.plan)) is not None:
+            choice = Choice(takes_part=False, why=_short(fault))
+        elif not known:
+            choice = Choice(takes_part=False, why="no codec on offer is of this release")
+        else:
             offer = dataclasses.replace(task, codecs=known)
             choice = self._policy.decide(self._learned, offer, now)
-        else:
-            choice = Choice(takes_part=False, why="no codec on offer is of this release")
         verb = "takes part in" if choice.takes_part else "sits out"
         _log.info("%s round %d: %s", verb, task.round, choice.why)
         return choice
 
-    async def _fetch_plan(self, task: Task) -> Plan:
-        """The task's plan: from memory, from disk or from the server."""
-        if self._plan is None or self._plan.digest != task.plan:
-            plan = self._folder.load_plan(task.plan)
-            if plan is None:
-                plan = load_plan(await self._transport.plan(task.plan))
-                self._folder.save_plan(plan)
-            self._fitted = (
-                self._data.fit(plan) if isinstance(self._data, ArrayDataset) else self._data
-            )
-            self._plan = plan
-        return self._plan
+    async def _work(
+        self, task: Task, choice: Choice, readings: list[Reading], *, stop_s: float
+    ) -> TrainedUpdate | NothingToSend:
+        """Do the task; what this device can never do gives its place back and is raised on."""
+        try:
+            return await self._bench.work(task, choice, readings, stop_s=stop_s)
+        except Misuse:
+            # The message may speak of the examples, so it stays here.
+            await self._decline(task, "this device's data or settings do not fit the plan")
+            raise
+        except Unavailable:
+            await self._decline(task, "this machine cannot train the plan")
+            raise
 
-    async def _fetch_model(self, plan: Plan, task: Task, choice: Choice) -> Vector:
-        """The model version to train from; kept in case the next task starts from it as well."""
-        held = self._model
-        wanted = (task.run, task.model_version, choice.stage)
-        if held is None or (held.run, held.version, held.stage) != wanted:
-            # Always a snapshot: version 1 of the format knows no other model frames.
-            data = await self._transport.model(task.run, task.model_version, have=None)
-            weights = model_weights(
-                data,
-                run=task.run,
-                version=task.model_version,
-                dimension=plan.layout(choice.stage).size,
-            )
-            held = self._model = _Model(*wanted, weights)
-        return held.weights
-
-    async def _train(
-        self, plan: Plan, weights: Vector, task: Task, choice: Choice, *, stop_s: float
-    ) -> Trained:
-        settings = TrainSettings(
-            epochs=choice.epochs,
-            batch_size=task.batch_size,
-            learning_rate=task.learning_rate,
-            seed=task.seed,
-        )
-
-        def work(keep_going: KeepGoing) -> Trained:
-            return self._engine_for(plan, choice.stage).train(
-                weights,
-                self._fitted,
-                settings,
-                keep_going=lambda: keep_going() and self._clock.now_s() < stop_s,
-            )
-
-        return await run_in_thread(work)
-
-    def _engine_for(self, plan: Plan, stage: int) -> Engine:
-        """The engine for this stage, kept because opening a graph is slow."""
-        kept = self._engine
-        if kept is None or kept[:2] != (plan.digest, stage):
-            kept = self._engine = (plan.digest, stage, self._make_engine(plan, stage))
-        return kept[2]
-
-    def _save(
-        self,
-        task: Task,
-        choice: Choice,
-        weights: Vector,
-        trained: Trained,
-        readings: list[Reading],
-    ) -> TrainedUpdate | None:
-        """Encode what was learned and put it on disk; None when it is not worth sending."""
-        delta = trained.weights - weights
-        if trained.steps == 0 or has_diverged(delta):
-            what = "diverged" if trained.steps else "found no time for a step"
-            _log.warning("training for round %d %s; nothing is sent", task.round, what)
-            return None
-        loss = trained.loss if trained.loss is not None and math.isfinite(trained.loss) else None
-        frames = update_frames(delta, task, choice, examples=trained.examples)
-        costs = costs_of(("wait", "download", "train", "encode"), [*readings, self._sensor.read()])
-        commit = Commit(
-            chunks=len(frames),
-            examples=trained.examples,
-            steps=trained.steps,
-            loss=loss,
-            codec=choice.codec,
-            why=choice.why,
-            costs=costs,
-        )
-        update = TrainedUpdate(task, commit, tuple(frames))
-        self._folder.spool.save(update)
-        _log.info(
-            "round %d: %d steps on %d examples, loss %s; %d bytes in %d chunks",
-            task.round,
-            trained.steps,
-            trained.examples,
-            "unknown" if loss is None else f"{loss:.4f}",
-            sum(map(len, frames)),
-            len(frames),
-        )
-        return update
+    async def _decline(self, task: Task, why: str) -> None:
+        """Give the place back, so that nobody waits for this device; at best, not at all costs."""
+        self._given_back = (task.run, task.round)
+        try:
+            self._answer = await self._transport.decline(task, Decline(why=_short(why)))
+        except (Unreachable, Malformed, Refused) as error:
+            _log.info("place in round %d not given back: %s", task.round, error)
 
     async def _deliver(self, update: TrainedUpdate, *, first_try: bool) -> Receipt | None:
         """Send and forget; an update that can never be counted is dropped, and said so."""
@@ -366,9 +298,16 @@ class Client:
                 raise
             _log.warning("update of round %d is dropped: %s", update.task.round, refusal)
             self._folder.spool.clear()
+            if refusal.reason in _FRUITLESS:
+                await self._decline(update.task, f"its update was refused as {refusal.reason}")
             return None
         self._folder.spool.clear()
         return receipt
+
+
+def _short(text: str) -> str:
+    """As much of `text` as a message's sentence holds."""
+    return text if len(text) <= MAX_SENTENCE else text[: MAX_SENTENCE - 1] + "…"
 
 
 def _release() -> str:

@@ -1,12 +1,16 @@
 """Update to frames and frames to model. Pure: bytes and arrays in, bytes and arrays out."""
 
+import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
 
 from edge_sdk.codecs import codec_from_frame, codec_from_spec, frame_ids
+from edge_sdk.codecs.fedzip import FedZip
+from edge_sdk.codecs.lowrank import LowRank, matrices_of
 from edge_sdk.errors import Corrupt, Misuse, Unsupported
-from edge_sdk.values import Choice, Task, Vector
+from edge_sdk.interfaces import Codec
+from edge_sdk.values import Choice, Layout, Task, Vector
 from edge_sdk.wire import HEADER_BYTES, Frame, FrameReader, Kind, pack
 
 MAX_MAGNITUDE = 1e18
@@ -32,14 +36,33 @@ def has_diverged(delta: Vector) -> bool:
     return not largest < MAX_MAGNITUDE  # a comparison with NaN is False
 
 
-def update_frames(delta: Vector, task: Task, choice: Choice, *, examples: int) -> list[bytes]:
-    """The frames that carry `delta` (float32, layout order), each at most `task.chunk_bytes`.
+def fitted_codec(spec: str, layout: Layout) -> Codec:
+    """The codec that `spec` names, told where the tensors lie if it can make use of that.
+
+    No decoder needs it, so neither spec nor frame header says it.
+
+    Raises:
+        Misuse: `spec` is none, or the layout has more tensors than the codec takes.
+        Unsupported: the codec is not of this release.
+    """
+    codec = codec_from_spec(spec)
+    if isinstance(codec, LowRank):
+        return dataclasses.replace(codec, matrices=matrices_of(layout))
+    if isinstance(codec, FedZip):
+        return dataclasses.replace(codec, layout=layout)
+    return codec
+
+
+def update_frames(
+    delta: Vector, task: Task, choice: Choice, *, examples: int, layout: Layout
+) -> list[bytes]:
+    """The frames that carry `delta` (float32, order of `layout`), each at most `task.chunk_bytes`.
 
     Raises:
         Misuse: `delta` is not finite, or needs more chunks than a header can count.
         Unsupported: the chosen codec is not of this release.
     """
-    codec = codec_from_spec(choice.codec)
+    codec = fitted_codec(choice.codec, layout)
     wire_id, parameter = frame_ids(codec)
     room = task.chunk_bytes - HEADER_BYTES
     payloads = codec.encode(delta, seed=task.seed, chunk_bytes=room)

@@ -5,7 +5,8 @@ outcome                          next
 ================================ ================================================================
 receipt                          check in again at once (the server paces by holding its answer)
 `Wait`                           sleep as long as asked, spread a little
-sat out, dropped, diverged       back off
+place given back                 sleep as long as asked
+dropped, could not give back     back off
 `Finished`                       end
 `Unreachable`, `Malformed`       back off (a captive portal on the way gives either)
 `Refused`: unauthorised          forget the identity and enrol again, once
@@ -32,7 +33,7 @@ class Participant(Protocol):
 
     @property
     def answer(self) -> Task | Wait | Finished | None:
-        """The server's answer to the latest check-in; None when there was none."""
+        """What the server last said of work in the latest turn; None when it was not asked."""
         ...
 
     async def participate(self) -> Receipt | None:
@@ -85,8 +86,9 @@ class Loop:
             _log.warning("%s: %s", type(error).__name__.lower(), error)
             return self._back_off()
         except Refused as refusal:
+            delay_s = self._after_refusal(refusal)  # what it raises on, the caller reports
             _log.warning("refused: %s", refusal)
-            return self._after_refusal(refusal)
+            return delay_s
         return self._after_answer(receipt)
 
     def _after_answer(self, receipt: Receipt | None) -> float | None:

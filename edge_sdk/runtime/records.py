@@ -11,6 +11,7 @@ A record file is a JSON header and a body of bytes under one SHA-256::
 Little-endian. Whatever else is in the file, loading it gives `Malformed`.
 """
 
+import contextlib
 import dataclasses
 import hashlib
 import os
@@ -46,12 +47,14 @@ def write_atomically(path: Path, parts: Iterable[bytes]) -> None:
     try:
         _write_atomically(path, parts)
     except OSError as error:
+        with contextlib.suppress(OSError):
+            _temporary(path).unlink(missing_ok=True)  # on a full disk it would keep it full
         raise Unavailable(f"cannot write {path}: {error.strerror}") from error
 
 
 def _write_atomically(path: Path, parts: Iterable[bytes]) -> None:
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".tmp")
+    temporary = _temporary(path)
     temporary.unlink(missing_ok=True)
     with os.fdopen(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb") as file:
         for part in parts:
@@ -60,6 +63,10 @@ def _write_atomically(path: Path, parts: Iterable[bytes]) -> None:
         os.fsync(file.fileno())
     temporary.replace(path)
     sync_folder(path.parent)
+
+
+def _temporary(path: Path) -> Path:
+    return path.with_name(path.name + ".tmp")
 
 
 def sync_folder(folder: Path) -> None:

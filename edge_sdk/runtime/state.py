@@ -2,6 +2,7 @@
 
 ======================= =========================================================================
 `identity.json`         server, device id and device token; readable by this user only
+`attempt.json`          server and the secret of an enrolment under way; gone when it is done
 `update.spool`          the trained update under way, see `spool`
 `plans/<digest>.plan`   plan bundles by SHA-256, the latest only
 `lock`                  held while a client runs, so that two never share an identity
@@ -15,6 +16,7 @@ import hashlib
 import logging
 import os
 import re
+import secrets
 import sys
 from pathlib import Path
 
@@ -25,7 +27,7 @@ from edge_sdk.plan import Plan, load_plan
 from edge_sdk.protocol import dump_json, load_json
 from edge_sdk.runtime.records import remove_durably, set_aside, write_atomically
 from edge_sdk.runtime.spool import Spool
-from edge_sdk.values import STRICT, Enrolled
+from edge_sdk.values import STRICT, Enrolled, Token
 
 if sys.platform != "win32":
     import fcntl
@@ -38,6 +40,12 @@ class _Identity:
     url: str
     """The server that gave it; the token is shown to no other."""
     enrolled: Enrolled
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
+class _Attempt:
+    url: str
+    attempt: Token
 
 
 def default_folder(url: str, name: str) -> Path:
@@ -115,13 +123,35 @@ class StateFolder:
         return identity.enrolled
 
     def save_identity(self, enrolled: Enrolled) -> None:
-        """Remember who this device is."""
+        """Remember who this device is; the attempt to enrol is then over."""
         identity = _Identity(url=self._url, enrolled=enrolled)
         write_atomically(self._path / "identity.json", (dump_json(identity),))
+        remove_durably(self._path / "attempt.json")
 
     def forget_identity(self) -> None:
         """The server no longer knows this identity."""
+        # A power cut may have left the attempt that led to it; it must not be made again.
+        remove_durably(self._path / "attempt.json")
         remove_durably(self._path / "identity.json")
+
+    def attempt(self) -> str:
+        """The secret of the enrolment under way; drawn, and on disk, before it is first given.
+
+        Raises:
+            Unavailable: the disk is full or read-only.
+        """
+        path = self._path / "attempt.json"
+        try:
+            kept = load_json(_Attempt, path.read_bytes())
+        except FileNotFoundError:
+            kept = None
+        except Malformed as error:
+            _log.warning("secret of an enrolment unreadable (%s); enrolling afresh", error)
+            kept = None
+        if kept is None or kept.url != self._url:
+            kept = _Attempt(url=self._url, attempt=secrets.token_urlsafe(32))
+            write_atomically(path, (dump_json(kept),))
+        return kept.attempt
 
     # ------------------------------------------------------------------ plans
 

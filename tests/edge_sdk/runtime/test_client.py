@@ -150,7 +150,7 @@ async def test_a_policy_that_sits_out_costs_no_download(
     client = make_client(tmp_path, link, policy=FixedPolicy(codec="float16"))
     with caplog.at_level(logging.INFO):
         assert await client.participate() is None
-    assert [name for name, _ in link.calls] == ["enrol", "check_in"]
+    assert [name for name, _ in link.calls] == ["enrol", "check_in", "decline"]
     assert "sits out" in caplog.text
     assert "float16" in caplog.text
 
@@ -195,7 +195,8 @@ def run_over(faults: Iterable[Fault], rounds: int) -> tuple[ScriptedServer, Scri
     with tempfile.TemporaryDirectory() as state:
         client = make_client(Path(state), FlakyTransport(peer, faults), engine=engine)
         asyncio.run(client.run())
-        assert not (Path(state) / "update.spool").exists()
+        assert {path.name for path in Path(state).iterdir()} == {"identity.json", "lock", "plans"}
+    assert len(peer.devices) == 1, "an enrolment whose answer was lost is not made twice"
     return peer, engine
 
 
@@ -477,11 +478,12 @@ async def test_a_device_the_server_forgot_enrols_again_but_only_once(tmp_path: P
     assert len(stubborn.devices) == 2
 
 
-async def test_a_revoked_device_stops(tmp_path: Path) -> None:
+async def test_a_revoked_device_stops(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     peer = Scripted([Refused(Reason.REVOKED)], TASK)
-    with pytest.raises(Refused):
+    with caplog.at_level(logging.WARNING), pytest.raises(Refused):
         await make_client(tmp_path, peer).run()
     assert peer.closed
+    assert caplog.text == "", "what is raised is reported once, by who catches it"
 
 
 def test_an_enrolled_transport_is_told_who_it_is(tmp_path: Path) -> None:

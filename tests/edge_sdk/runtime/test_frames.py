@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from edge_sdk.errors import Malformed, Misuse
 from edge_sdk.runtime.frames import has_diverged, known_codecs, model_weights, update_frames
 from edge_sdk.testing import snapshot_frames
-from edge_sdk.values import Choice, Task
+from edge_sdk.values import Choice, Layout, Parameter, Task
 from edge_sdk.wire import unpack
 
 RUN = "0123456789abcdef"
@@ -23,6 +23,7 @@ TASK = Task(
     deadline_s=60.0,
     chunk_bytes=512,
 )
+LAYOUT = Layout((Parameter("w", (200, 3)), Parameter("b", (3,))))
 CHOICE = Choice(takes_part=True, codec="float32", why="test")
 
 
@@ -47,7 +48,7 @@ def test_a_model_is_read_exactly() -> None:
         model(version=9),
         model(SIZE + 1),
         model(run="f" * 16),
-        b"".join(update_frames(np.ones(SIZE, np.float32), TASK, CHOICE, examples=1)),
+        b"".join(update_frames(np.ones(SIZE, np.float32), TASK, CHOICE, examples=1, layout=LAYOUT)),
     ],
     ids=[
         "empty",
@@ -75,7 +76,7 @@ def test_a_flipped_bit_never_gives_another_model(at: int, mask: int) -> None:
 
 
 def test_frames_say_all_that_the_task_said_and_stay_under_its_limit() -> None:
-    frames = update_frames(np.ones(SIZE, np.float32), TASK, CHOICE, examples=31)
+    frames = update_frames(np.ones(SIZE, np.float32), TASK, CHOICE, examples=31, layout=LAYOUT)
     assert len(frames) > 1
     for index, raw in enumerate(frames):
         frame = unpack(raw)
@@ -87,7 +88,7 @@ def test_frames_say_all_that_the_task_said_and_stay_under_its_limit() -> None:
 
 def test_what_no_codec_takes_is_the_programs_fault() -> None:
     with pytest.raises(Misuse):
-        update_frames(np.full(3, np.nan, np.float32), TASK, CHOICE, examples=1)
+        update_frames(np.full(3, np.nan, np.float32), TASK, CHOICE, examples=1, layout=LAYOUT)
     odd = dataclasses.replace(TASK, codecs=("float32", "quantum:bits=0", "float16"))
     assert known_codecs(odd.codecs) == ("float32", "float16")
 

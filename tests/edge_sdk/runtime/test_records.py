@@ -96,6 +96,7 @@ def test_a_write_that_fails_leaves_the_old_file(tmp_path: Path) -> None:
     record = load_record(path)
     assert record is not None
     assert record.header == b"old"
+    assert list(tmp_path.iterdir()) == [path], "nothing half-written takes room"
     write_atomically(path, [b"again"])
 
 

@@ -1,0 +1,221 @@
+"""From a task to a trained update on disk, with plan, model and engine kept for the next task."""
+
+import dataclasses
+import logging
+import math
+from collections.abc import Callable
+
+from edge_sdk.datasets import ArrayDataset
+from edge_sdk.errors import Malformed
+from edge_sdk.interfaces import Clock, Dataset, Engine, KeepGoing, Sensor, Transport
+from edge_sdk.plan import Plan, load_plan
+from edge_sdk.runtime.frames import has_diverged, model_weights, update_frames
+from edge_sdk.runtime.spool import TrainedUpdate
+from edge_sdk.runtime.state import StateFolder
+from edge_sdk.runtime.training import run_in_thread
+from edge_sdk.telemetry import costs_of
+from edge_sdk.values import Choice, Commit, Reading, Task, Trained, TrainSettings, Vector
+
+_log = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class HeldModel:
+    """A version of the model held in memory."""
+
+    run: str
+    version: int
+    stage: int
+    weights: Vector = dataclasses.field(repr=False)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class NothingToSend:
+    """The task was worked on and there is no update; `why` is a sentence for the operator."""
+
+    why: str
+
+
+class Workbench:
+    """Where one device works on its tasks, one at a time.
+
+    Args:
+        data: this device's examples; an `ArrayDataset` is fitted to each plan.
+        make_engine: the engine for one stage of a plan.
+        folder: keeps plans and the trained update.
+        transport: where plans and models come from.
+        sensor: read after each phase.
+        clock: tells when training must stop.
+    """
+
+    def __init__(
+        self,
+        data: Dataset,
+        make_engine: Callable[[Plan, int], Engine],
+        *,
+        folder: StateFolder,
+        transport: Transport,
+        sensor: Sensor,
+        clock: Clock,
+    ) -> None:
+        self._data = self._fitted = data
+        self._make_engine = make_engine
+        self._folder = folder
+        self._transport = transport
+        self._sensor = sensor
+        self._clock = clock
+        self._fault: tuple[str, str] | None = None
+        self._plan: Plan | None = None
+        self._model: HeldModel | None = None
+        self._engine: tuple[str, int, Engine] | None = None
+
+    @property
+    def model(self) -> HeldModel | None:
+        """The version of the model held, if any."""
+        return self._model
+
+    def fault_of(self, digest: str) -> str | None:
+        """What is wrong with this plan, if it is the last one found to be broken."""
+        return self._fault[1] if self._fault is not None and self._fault[0] == digest else None
+
+    async def work(
+        self, task: Task, choice: Choice, readings: list[Reading], *, stop_s: float
+    ) -> TrainedUpdate | NothingToSend:
+        """Download what is missing, train, encode and save.
+
+        Args:
+            task: what to do.
+            choice: how to do it.
+            readings: before and after the check-in; not changed.
+            stop_s: when training stops, on the clock.
+
+        Raises:
+            Unreachable, Refused: by the server, while downloading.
+            Malformed: a download is not what the protocol says.
+            Misuse: the data does not fit the plan.
+            Unavailable: this machine cannot train the plan or save the update.
+        """
+        plan = await self._fetch_plan(task.plan)
+        if isinstance(plan, NothingToSend):
+            return plan
+        weights = await self._fetch_model(plan, task, choice)
+        readings = [*readings, self._sensor.read()]
+        try:
+            trained = await self._train(plan, weights, task, choice, stop_s=stop_s)
+        except Malformed as error:  # the engine's word on the plan's graphs
+            return self._give_up(task.plan, error)
+        readings.append(self._sensor.read())
+        return await run_in_thread(
+            lambda _: self._save(
+                plan, weights, trained, task=task, choice=choice, readings=readings
+            )
+        )
+
+    async def _fetch_plan(self, digest: str) -> Plan | NothingToSend:
+        """The task's plan: from memory, from disk or from the server."""
+        if self._plan is None or self._plan.digest != digest:
+            plan = self._folder.load_plan(digest)
+            if plan is None:
+                data = await self._transport.plan(digest)
+                try:
+                    plan = load_plan(data)
+                except Malformed as error:
+                    return self._give_up(digest, error)
+                self._folder.save_plan(plan)
+            self._fitted = (
+                self._data.fit(plan) if isinstance(self._data, ArrayDataset) else self._data
+            )
+            self._plan = plan
+        return self._plan
+
+    def _give_up(self, digest: str, error: Malformed) -> NothingToSend:
+        """Remember that this plan cannot be used: the same bytes would fail again."""
+        why = f"plan {digest[:12]} cannot be used: {error}"
+        self._fault = (digest, why)
+        return NothingToSend(why)
+
+    async def _fetch_model(self, plan: Plan, task: Task, choice: Choice) -> Vector:
+        """The model version to train from; kept in case the next task starts from it as well."""
+        held = self._model
+        wanted = (task.run, task.model_version, choice.stage)
+        if held is None or (held.run, held.version, held.stage) != wanted:
+            # Always a snapshot: version 1 of the format knows no other model frames.
+            data = await self._transport.model(task.run, task.model_version, have=None)
+            weights = model_weights(
+                data,
+                run=task.run,
+                version=task.model_version,
+                dimension=plan.layout(choice.stage).size,
+            )
+            held = self._model = HeldModel(*wanted, weights)
+        return held.weights
+
+    async def _train(
+        self, plan: Plan, weights: Vector, task: Task, choice: Choice, *, stop_s: float
+    ) -> Trained:
+        settings = TrainSettings(
+            epochs=choice.epochs,
+            batch_size=task.batch_size,
+            learning_rate=task.learning_rate,
+            seed=task.seed,
+        )
+
+        def work(keep_going: KeepGoing) -> Trained:
+            return self._engine_for(plan, choice.stage).train(
+                weights,
+                self._fitted,
+                settings,
+                keep_going=lambda: keep_going() and self._clock.now_s() < stop_s,
+            )
+
+        return await run_in_thread(work)
+
+    def _engine_for(self, plan: Plan, stage: int) -> Engine:
+        """The engine for this stage, kept because opening a graph is slow."""
+        kept = self._engine
+        if kept is None or kept[:2] != (plan.digest, stage):
+            kept = self._engine = (plan.digest, stage, self._make_engine(plan, stage))
+        return kept[2]
+
+    def _save(
+        self,
+        plan: Plan,
+        weights: Vector,
+        trained: Trained,
+        *,
+        task: Task,
+        choice: Choice,
+        readings: list[Reading],
+    ) -> TrainedUpdate | NothingToSend:
+        """Encode what was learned and put it on disk, if it is worth sending."""
+        delta = trained.weights - weights
+        if trained.steps == 0:
+            return NothingToSend("training found no time for a step")
+        if has_diverged(delta):
+            return NothingToSend("training diverged")
+        loss = trained.loss if trained.loss is not None and math.isfinite(trained.loss) else None
+        frames = update_frames(
+            delta, task, choice, examples=trained.examples, layout=plan.layout(choice.stage)
+        )
+        costs = costs_of(("wait", "download", "train", "encode"), [*readings, self._sensor.read()])
+        commit = Commit(
+            chunks=len(frames),
+            examples=trained.examples,
+            steps=trained.steps,
+            loss=loss,
+            codec=choice.codec,
+            why=choice.why,
+            costs=costs,
+        )
+        update = TrainedUpdate(task, commit, tuple(frames))
+        self._folder.spool.save(update)
+        _log.info(
+            "round %d: %d steps on %d examples, loss %s; %d bytes in %d chunks",
+            task.round,
+            trained.steps,
+            trained.examples,
+            "unknown" if loss is None else f"{loss:.4f}",
+            sum(map(len, frames)),
+            len(frames),
+        )
+        return update
