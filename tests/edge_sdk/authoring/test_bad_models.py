@@ -8,7 +8,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper, parser
 
-from edge_sdk.__main__ import main
+from edge_sdk.cli.command import main
 from edge_sdk.authoring import build_plan
 from edge_sdk.errors import Malformed
 
@@ -45,7 +45,7 @@ def tensor(**fields: object) -> Change:
     def change(proto: onnx.ModelProto) -> None:
         for name, value in fields.items():
             if isinstance(value, list):
-                proto.graph.initializer[0].ClearField(name)  # type: ignore[arg-type]  # a name of the format
+                proto.graph.initializer[0].ClearField(name)
                 getattr(proto.graph.initializer[0], name).extend(value)
             else:
                 setattr(proto.graph.initializer[0], name, value)
@@ -69,7 +69,8 @@ BAD: dict[str, tuple[bytes, str]] = {
     "weight of unknown type": (linear(tensor(data_type=99)), "type 99"),
     "weight of text": (
         linear(lambda m: m.graph.initializer[0].CopyFrom(
-            helper.make_tensor("w", TensorProto.STRING, [3, 2], [b"a"] * 6))), "w|type"),
+            TensorProto(name="w", data_type=TensorProto.STRING, dims=[3, 2],
+                        string_data=[b"a"] * 6))), "w|type"),
     "weight in another file": (
         linear(lambda m: (tensor(data_location=1)(m), m.graph.initializer[0].ClearField("raw_data"),
                           m.graph.initializer[0].external_data.add(key="location", value="w.bin"))),

@@ -18,7 +18,8 @@ PAGE = (ROOT / "docs/operators.md").read_text(encoding="utf-8")
 
 SAMPLE = (
     "celu", "clip", "concat", "conv", "convtranspose", "depthtospace", "einsum", "gathernd", "gemm",
-    "hardswish", "instance_normalization", "logsoftmax", "lstm", "matmul", "maxpool", "pad", "reducel2",
+    "hardswish",
+    "instance_normalization", "logsoftmax", "lstm", "matmul", "maxpool", "pad", "reducel2",
     "scatterelements", "slice", "split", "tile", "where",
 )  # fmt: skip
 
