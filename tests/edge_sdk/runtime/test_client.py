@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from edge_sdk.adaptation import FixedPolicy
+from edge_sdk.codecs import codec_from_spec
 from edge_sdk.datasets import ArrayDataset
 from edge_sdk.errors import Malformed, Misuse, Reason, Refused, Unreachable
 from edge_sdk.interfaces import Transport
@@ -32,9 +33,11 @@ from edge_sdk.testing import (
     scripted_plan,
     seeded_faults,
 )
+from edge_sdk.testing.codecs import decode_all
 from edge_sdk.values import (
     CheckIn,
     Commit,
+    Enrol,
     Enrolled,
     Finished,
     Progress,
@@ -162,6 +165,36 @@ async def test_codecs_of_a_later_release_are_passed_over(tmp_path: Path) -> None
     assert peer.commit_of(1).codec == "float16"
     only = server(dataclasses.replace(TASK, codecs=("quantum:bits=0",)))
     assert await make_client(tmp_path / "b", only).participate() is None
+
+
+@pytest.mark.parametrize("spec", ["lowrank:rate=1", "fedzip:keep=0.25,k=4"])
+async def test_codecs_that_know_tensors_are_given_those_of_the_plan(
+    tmp_path: Path, spec: str
+) -> None:
+    plan = scripted_plan(inputs=64, classes=32)
+    # One matrix of rank one, then biases a hundred times larger: who knows of neither codes badly.
+    rng = np.random.default_rng(3)
+    matrix = np.outer(rng.standard_normal(64), rng.standard_normal(32))
+    target = np.concatenate([matrix.reshape(-1), 100 * rng.standard_normal(32)])
+    offer = dataclasses.replace(
+        TASK, plan=hashlib.sha256(plan).hexdigest(), codecs=(spec,), chunk_bytes=65536
+    )
+    peer = ScriptedServer([offer], plan=plan)
+    engine = ScriptedEngine(target.astype(np.float32))
+    client = make_client(tmp_path, peer, engine=engine, data=(X[:, :64], Y))
+    assert await client.participate() is not None
+
+    data = ArrayDataset(X[:, :64], Y, x_dtype=np.float32, y_dtype=np.int64)
+    settings = TrainSettings(epochs=2, batch_size=8, learning_rate=0.1, seed=77)
+    delta = engine.train(np.zeros(64 * 32 + 32, np.float32), data, settings).weights
+    codec = codec_from_spec(spec)
+    blind = decode_all(codec, codec.encode(delta, seed=77, chunk_bytes=65000), len(delta), 77)
+    weights = slice(0, 64 * 32)
+
+    def error(vector: NDArray[np.float32]) -> float:
+        return float(np.sum((vector - delta)[weights] ** 2))
+
+    assert error(peer.update_of(1)) < 0.5 * error(blind)
 
 
 async def test_plan_and_identity_are_kept_across_restarts(tmp_path: Path) -> None:
@@ -306,6 +339,37 @@ async def test_a_broken_file_is_set_aside_and_the_device_goes_on(
     assert receipt.round == 2
     assert "set aside" in caplog.text
     assert len(peer.devices) == (2 if name == "identity.json" else 1)
+
+
+# ---------------------------------------------------------------------- enrolling once
+
+
+class KilledAfterEnrolling(ScriptedServer):
+    """The device dies before the answer to its enrolment arrives."""
+
+    def __init__(self, state: Path) -> None:
+        super().__init__([TASK], plan=PLAN)
+        self._state = state
+        self.kept: list[bytes] = []
+
+    async def enrol(self, request: Enrol) -> Enrolled:
+        self.kept.append((self._state / "attempt.json").read_bytes())
+        enrolled = await super().enrol(request)
+        if len(self.kept) == 1:
+            raise Killed
+        return enrolled
+
+
+async def test_a_device_killed_while_enrolling_is_one_device(tmp_path: Path) -> None:
+    peer = KilledAfterEnrolling(tmp_path)
+    dying = make_client(tmp_path, peer)
+    with pytest.raises(Killed):
+        await dying.participate()
+    await dying.close()
+    assert await make_client(tmp_path, peer).participate() is not None
+    assert peer.kept[0] == peer.kept[1], "the secret was on disk before the first request"
+    assert len(peer.devices) == 1
+    assert not (tmp_path / "attempt.json").exists()
 
 
 # ---------------------------------------------------------------------- training

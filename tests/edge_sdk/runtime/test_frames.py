@@ -5,8 +5,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edge_sdk.codecs import codec_from_spec
+from edge_sdk.codecs.fedzip import FedZip
+from edge_sdk.codecs.lowrank import LowRank
+from edge_sdk.codecs.lowrank_factors import Matrix
 from edge_sdk.errors import Malformed, Misuse
-from edge_sdk.runtime.frames import has_diverged, known_codecs, model_weights, update_frames
+from edge_sdk.runtime.frames import (
+    fitted_codec,
+    has_diverged,
+    known_codecs,
+    model_weights,
+    update_frames,
+)
 from edge_sdk.testing import snapshot_frames
 from edge_sdk.values import Choice, Layout, Parameter, Task
 from edge_sdk.wire import unpack
@@ -84,6 +94,19 @@ def test_frames_say_all_that_the_task_said_and_stay_under_its_limit() -> None:
         assert (frame.run, frame.number, frame.seed) == (RUN, 6, 77)
         assert (frame.index, frame.count, frame.examples) == (index, len(frames), 31)
         assert frame.dimension == SIZE
+
+
+@pytest.mark.parametrize("spec", ["lowrank:rate=2", "fedzip:keep=0.5"])
+def test_codecs_that_know_tensors_are_told_where_they_lie(spec: str) -> None:
+    layout = Layout((Parameter("b", (8,)), Parameter("w", (40, 30))))
+    codec = fitted_codec(spec, layout)
+    assert isinstance(codec, LowRank | FedZip)
+    if isinstance(codec, LowRank):
+        assert codec.matrices == (Matrix(8, 40, 30),)
+    else:
+        assert codec.layout == layout
+    assert codec.spec == codec_from_spec(spec).spec, "what is said of it stays the same"
+    assert fitted_codec("eden:bits=2", layout) == codec_from_spec("eden:bits=2")
 
 
 def test_what_no_codec_takes_is_the_programs_fault() -> None:
