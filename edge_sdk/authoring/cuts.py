@@ -99,7 +99,7 @@ def find_cuts(graph: Graph, *, for_split: bool = False) -> tuple[Cut, ...]:
         crossing |= {name for name in node.outputs if name in learned}
         crossing -= {name for name in crossing if last_use.get(name, -1) <= at}
         name = next(iter(crossing), "")
-        if len(crossing) == 1 and name in node.outputs and _can_cut(graph.types[name]):
+        if len(crossing) == 1 and name in node.outputs and _can_cut(graph.types[name], for_split):
             before = needed_for(graph.nodes, [name])
             parameters = _parameters(graph, before)
             if parameters and parameters != graph.parameters.keys():
@@ -253,11 +253,16 @@ def _steps(shares: Sequence[float]) -> list[float]:
     return [after - before for before, after in zip([0.0, *shares], [*shares, 1.0], strict=True)]
 
 
-def _can_cut(kind: Type) -> bool:
-    """Batch first, all else known, at least one axis of features."""
+def _can_cut(kind: Type, for_split: bool) -> bool:
+    """Batch first, all else known, at least one axis of features.
+
+    A stage may also end at a sequence with time first, batch second, as recurrent layers have it.
+    """
     shape = kind.shape or ()
-    known = all(isinstance(size, int) for size in shape[1:])
-    return kind.is_float and len(shape) > 1 and shape[0] == BATCH_AXIS and known
+    fixed = [isinstance(size, int) for size in shape]
+    batch_first = fixed[:1] == [False] and len(shape) > 1 and all(fixed[1:])
+    time_first = fixed == [True, False, True] and not for_split
+    return kind.is_float and BATCH_AXIS in shape and (batch_first or time_first)
 
 
 def _reached(nodes: Iterable[Node], roots: Iterable[str]) -> set[str]:

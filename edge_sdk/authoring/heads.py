@@ -13,6 +13,7 @@ import numpy as np
 from edge_sdk.authoring.builder import Builder, Value
 from edge_sdk.authoring.graph import Array, Node, Type
 from edge_sdk.errors import Unsupported
+from edge_sdk.plan.conventions import BATCH_AXIS
 
 _CHANNELS_SECOND = frozenset(
     {"AveragePool", "BatchNormalization", "Conv", "ConvTranspose", "GlobalAveragePool",
@@ -28,7 +29,7 @@ def add_head(value: Value, output: Type, *, name: str, seed: int) -> Value:
     Weights are drawn uniformly within 1 / sqrt(features), as for PyTorch's Linear; biases are zero.
 
     Args:
-        value: the activation, batch axis first.
+        value: the activation, batch axis first, or second in a sequence with time first.
         output: type of the whole model's output.
         name: of the head; its parameters must be free names.
         seed: of the weights.
@@ -36,6 +37,8 @@ def add_head(value: Value, output: Type, *, name: str, seed: int) -> Value:
     Raises:
         Unsupported: no head is known that leads from the one to the other.
     """
+    if value.rank == 3 and value.shape[1] == BATCH_AXIS:  # time first, as recurrent layers have it
+        value = value.transpose(1, 0, 2)
     wanted = [size for size in (output.shape or ())[1:] if isinstance(size, int)]
     have = [size for size in value.shape[1:] if isinstance(size, int)]
     second = channels_second(value.builder.nodes, value.name)

@@ -9,7 +9,14 @@ import pytest
 from numpy.typing import NDArray
 
 from edge_sdk.authoring import build_plan, zoo
-from edge_sdk.authoring.architectures import lenet5, resnet, resnet8, transformer_decoder, unet
+from edge_sdk.authoring.architectures import (
+    char_lstm,
+    lenet5,
+    resnet,
+    resnet8,
+    transformer_decoder,
+    unet,
+)
 from edge_sdk.authoring.cuts import block_ends, choose_cuts, find_cuts, find_levels
 from edge_sdk.authoring.stages import make_stages
 from edge_sdk.authoring.training import forward_graph
@@ -193,8 +200,16 @@ def test_stages_are_deterministic() -> None:
     assert plan_of(RESNET, "auto").data == plan_of(RESNET, "auto").data
 
 
-@pytest.mark.parametrize("name", ["decoder"])
-def test_sequences_get_a_head_at_every_place(name: str) -> None:
-    graph = forward_graph(transformer_decoder((6,), 5, width=8, heads=2))
+@pytest.mark.parametrize(
+    "model",
+    [transformer_decoder((6,), 5, width=8, heads=2), char_lstm((6,), 5, hidden=8, layers=2)],
+    ids=["decoder", "lstm"],
+)
+def test_sequences_get_a_head_at_every_place(model: onnx.ModelProto, run: Run) -> None:
+    graph = forward_graph(model)
     early = make_stages(graph, 2)[0].graph
-    assert early.types[early.outputs[0]] == graph.types[graph.outputs[0]], name
+    assert early.types[early.outputs[0]] == graph.types[graph.outputs[0]]
+    plan = plan_of(model, 2)
+    assert plan.layout(0).size < 0.9 * plan.layout(1).size
+    fed = feeds(plan, 0) | {plan.input.name: np.zeros((3, *plan.input.shape), np.int64)}
+    assert np.isfinite(run(plan.train_graph(0), fed)[0])
