@@ -46,7 +46,7 @@ def weight_gradient(x: Value, dy: Value, window: Window, groups: int) -> Value:
     number of channels.
 
     Measured for 28 layers of 3x3, 5x5 and 7x7 taps on one thread (CPU time): one product for each
-    tap takes 0.4 to 0.75 of the Conv's time from 8 channels on and holds one shifted copy of the
+    tap takes 0.45 to 0.9 of the Conv's time from 8 channels on and holds one shifted copy of the
     input at a time. All shifts in one product take longer (0.5 to 1.4) and hold a copy per tap.
     """
     taps, channels = math.prod(window.kernel), _channels(x)
