@@ -280,6 +280,11 @@ class Client:
         except Unavailable:
             await self._decline(task, "this machine cannot train the plan")
             raise
+        except (Unreachable, Refused, Malformed):
+            raise  # a download failed; the next turn tries again and needs the place
+        except Exception:  # of a replaced part, e.g. a dataset that cannot read its card
+            await self._decline(task, "a part of this device's program failed")
+            raise
 
     async def _decline(self, task: Task, why: str) -> None:
         """Give the place back, so that nobody waits for this device; at best, not at all costs."""

@@ -179,6 +179,26 @@ async def test_a_machine_that_cannot_train_gives_the_place_back(tmp_path: Path) 
     assert peer.declined == {1: "this machine cannot train the plan"}
 
 
+async def test_a_part_of_the_program_that_fails_gives_the_place_back(tmp_path: Path) -> None:
+    def fail() -> None:
+        raise OSError(5, "the card is gone: /home/someone/secret.npy")
+
+    peer = ScriptedServer([TASK], plan=PLAN)
+    with pytest.raises(OSError, match="card is gone"):
+        await make_client(tmp_path, peer, ScriptedEngine(TARGET, fail)).run()
+    assert set(peer.declined) == {1}
+    assert "secret" not in peer.declined[1]
+
+
+@pytest.mark.parametrize("fault", [Fault.BEFORE, Fault.AFTER])
+async def test_a_download_that_fails_keeps_the_place(tmp_path: Path, fault: Fault) -> None:
+    peer = ScriptedServer([TASK], plan=PLAN)
+    link = FlakyTransport(peer, [Fault.NONE, Fault.NONE, fault])  # the plan gets lost
+    await make_client(tmp_path, link, ScriptedEngine(TARGET)).run()
+    assert peer.declined == {}
+    assert peer.counted == {1: 1}
+
+
 async def test_a_full_disk_gives_the_place_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
