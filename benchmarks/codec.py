@@ -108,7 +108,7 @@ def main() -> None:
     print(__doc__.splitlines()[0] if __doc__ else "")
     for name, subject in subjects(quick=options.quick, data_dir=options.data_dir):
         made[name] = {}
-        for family, rate, each in figures(subject, draws=2 if options.quick else 5):
+        for family, rate, each in figures(subject, draws=2 if options.quick else 3):
             made[name].setdefault(family, {})[rate] = each
         _print_data_set(name, len(subject.vector), made[name])
     if options.json:

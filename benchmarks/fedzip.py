@@ -1,6 +1,6 @@
 """FedZip: how small by the paper's counting, how small in real bytes, and what accuracy remains.
 
-    python -m benchmarks.fedzip [--quick] [--data-dir DIR] [--json FILE]
+    python -m benchmarks.fedzip [--quick] [--data-dir DIR] [--fleets NAME ...] [--json FILE]
 
 First sizes on one real update: the share z of the weights that is kept, k clusters, and the three
 encodings. *paper* counts bits as the paper's program does, which cannot be decoded; *real* is all
@@ -148,11 +148,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="FedZip's sizes and accuracies.")
     parser.add_argument("--quick", action="store_true", help="digits, few rounds")
     parser.add_argument("--data-dir", type=Path, help="folder of the .npz data sets")
+    parser.add_argument("--fleets", nargs="+", choices=["digits-cnn", "writers-cnn"])
     parser.add_argument("--json", type=Path, help="write the figures here")
     options = parser.parse_args()
-    names = ["digits-cnn"]
-    if options.data_dir and not options.quick:
-        names.append("writers-cnn")
+    both = ["digits-cnn", "writers-cnn"]
+    names = options.fleets or both[: 2 if options.data_dir and not options.quick else 1]
     made: dict[str, dict[str, list[Row]]] = {}
     for name in names:
         fleet = FLEETS[name](options.data_dir or Path())
