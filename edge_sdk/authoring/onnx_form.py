@@ -114,20 +114,28 @@ def element_type(dtype: np.dtype[np.generic]) -> int:
 def infer_outputs(
     node: Node, types: Mapping[str, Type], constants: Mapping[str, Array]
 ) -> dict[str, Type]:
-    """Types of a node's outputs by the operator's own inference rule."""
+    """Types of a node's outputs by the operator's own inference rule.
+
+    Raises:
+        Unsupported: the operator does not take such inputs.
+    """
     small = {
         name: numpy_helper.from_array(constants[name])
         for name in node.inputs
         if name in constants and constants[name].size <= _PROPAGATED_ELEMENTS
     }
-    outputs = onnx.shape_inference.infer_node_outputs(
-        onnx.defs.get_schema(node.op, OPSET, ""),
-        to_node(node),
-        {name: from_type(types[name]) for name in node.inputs if name},
-        small,
-        opset_imports=[helper.make_opsetid("", OPSET)],
-        ir_version=IR_VERSION,
-    )
+    try:
+        outputs = onnx.shape_inference.infer_node_outputs(
+            onnx.defs.get_schema(node.op, OPSET, ""),
+            to_node(node),
+            {name: from_type(types[name]) for name in node.inputs if name},
+            small,
+            opset_imports=[helper.make_opsetid("", OPSET)],
+            ir_version=IR_VERSION,
+        )
+    except (onnx.shape_inference.InferenceError, onnx.defs.SchemaError) as error:
+        line = str(error).splitlines()[0][:200]
+        raise Unsupported(f"{node}: its types do not fit its inputs: {line}") from error
     made = {name: to_type(proto, name) for name, proto in outputs.items()}
     if node.op == "Resize":
         made[node.outputs[0]] = _resized(node, types, constants, made[node.outputs[0]])

@@ -7,6 +7,7 @@ operators that only move, add and multiply; a Reshape by such a vector gets a co
 """
 
 import dataclasses
+from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -83,15 +84,8 @@ class _Sweep:
             partial = self._partly(node)
             if partial is not None:
                 return self._settled(node, partial)
-        if node.op in RANDOM or not node.inputs:
-            return None
-        if not all(name in self.constants for name in node.inputs if name):
-            return None
-        for name in node.outputs:
-            shape = _static(self.types[name]) if name else ()
-            if shape is None or np.prod(shape, dtype=np.float64) > LARGEST_FOLDED:
-                return None
-        return _run(node, self.constants)
+        may = _may_be_computed(node, self.constants, self.types)
+        return _run(node, self.constants) if may else None
 
     # ------------------------------------------------------------------ partly known vectors
 
@@ -255,6 +249,23 @@ def _run(node: Node, inputs: dict[str, Array]) -> list[Array]:
         raise Unsupported(f"{node}: cannot be computed from its constants: {error}") from error
 
 
+def _may_be_computed(node: Node, constants: Mapping[str, Array], types: Mapping[str, Type]) -> bool:
+    """Whether all inputs of a node are constants, and its outputs of a known, bearable size."""
+    if node.op in RANDOM or not node.inputs:
+        return False
+    if not all(name in constants for name in node.inputs if name):
+        return False
+    for name in filter(None, node.outputs):
+        shape = _static(types[name])
+        if shape is None or np.prod(shape, dtype=np.float64) > LARGEST_FOLDED:
+            return False
+    return True
+
+
+def _none_left(graph: Graph) -> bool:
+    return not any(_may_be_computed(n, graph.constants, graph.types) for n in graph.nodes)
+
+
 def _static(kind: Type) -> tuple[int, ...] | None:
     """The shape where every size is known."""
     if kind.shape is None:
@@ -263,4 +274,8 @@ def _static(kind: Type) -> tuple[int, ...] | None:
     return sizes if len(sizes) == len(kind.shape) else None
 
 
-FOLD_CONSTANTS = Pass("fold constants", fold_constants)
+FOLD_CONSTANTS = Pass(
+    "fold constants",
+    fold_constants,
+    ensures=(("nothing that constants determine is left to compute", _none_left),),
+)

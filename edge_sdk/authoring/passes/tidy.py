@@ -56,6 +56,18 @@ def _hashable(value: Attribute) -> str:
     return repr(value)
 
 
+def _none_twice(graph: Graph) -> bool:
+    seen: set[object] = set()
+    for node in graph.nodes:
+        if node.op in RANDOM or not set(graph.outputs).isdisjoint(node.outputs):
+            continue
+        key = _key(node)
+        if key in seen:
+            return False
+        seen.add(key)
+    return True
+
+
 def _all_read(graph: Graph) -> bool:
     return needed_for(graph.nodes, graph.outputs) == graph.nodes
 
@@ -63,4 +75,8 @@ def _all_read(graph: Graph) -> bool:
 REMOVE_UNUSED = Pass(
     "remove unused", remove_unused, ensures=(("every node leads to an output", _all_read),)
 )
-MERGE_EQUAL_NODES = Pass("merge equal nodes", merge_equal_nodes)
+MERGE_EQUAL_NODES = Pass(
+    "merge equal nodes",
+    merge_equal_nodes,
+    ensures=(("no two nodes compute the same, save random ones and outputs", _none_twice),),
+)

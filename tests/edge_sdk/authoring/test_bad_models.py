@@ -8,8 +8,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper, parser
 
-from edge_sdk.cli.command import main
 from edge_sdk.authoring import build_plan
+from edge_sdk.cli.command import main
 from edge_sdk.errors import Malformed
 
 RNG = np.random.default_rng(10)
