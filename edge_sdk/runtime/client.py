@@ -293,6 +293,8 @@ class Client:
             self._answer = await self._transport.decline(task, Decline(why=_short(why)))
         except (Unreachable, Malformed, Refused) as error:
             _log.info("place in round %d not given back: %s", task.round, error)
+        else:
+            _log.info("gave the place in round %d back", task.round)
 
     async def _deliver(self, update: TrainedUpdate, *, first_try: bool) -> Receipt | None:
         """Send and forget; an update that can never be counted is dropped, and said so."""
