@@ -41,6 +41,8 @@ no state, start or correction. They move with every run, also where gradients ar
 
 Names of input and target stand in the manifest. Their first axis is the batch: symbolic, so any
 batch size runs, a single example and a smaller last batch included. State is zero at the start.
+Whoever reads a state tensor does so on the way to its new value, element by element at the end, so
+an engine may let the new value overwrite the old one; a weight's may not.
 
 The last three belong to a model split at one or two of its tensors, the cuts (`split`). Cotangents
 are those of the batch's mean loss, so they can be handed on as they are.
