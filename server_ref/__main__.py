@@ -12,7 +12,7 @@ from typing import NamedTuple
 from edge_sdk.errors import EdgeError, Misuse, Unavailable
 from edge_sdk.plan import Plan, load_plan
 from server_ref.app import Listening, serve
-from server_ref.coordinator import Evaluate
+from server_ref.coordinator import Evaluate, Orders
 from server_ref.settings import Settings, load_settings
 
 
@@ -58,12 +58,18 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--run-seed", type=int, help="root of every random choice of a new run")
     add("--join-uses", type=int, help="devices the join token admits (default: the cohort)")
     add("--join-expires", type=float, dest="join_expires_s", metavar="S", help="default 7 days")
+    add(
+        "--new-token", type=int, nargs="?", const=0, metavar="USES",
+        help="make and show a fresh join token",
+    )  # fmt: skip
+    add("--revoke", action="append", metavar="DEVICE", help="withdraw a device, by id or name")
     add("--verbose", action="store_true", help="log every refusal")
 
 
 def _run(arguments: argparse.Namespace) -> int:
     given = {name: value for name, value in vars(arguments).items() if value is not None}
     verbose, config = given.pop("verbose", False), given.pop("config", None)
+    orders = _orders(given.pop("new_token", None), given.pop("revoke", []))
     logging.basicConfig(
         level=logging.INFO if verbose else logging.WARNING,
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",
@@ -74,11 +80,18 @@ def _run(arguments: argparse.Namespace) -> int:
         serve(
             settings,
             plan,
+            orders=orders,
             evaluate=_evaluator(settings, plan),
             on_listening=lambda listening: _tell(settings, listening),
         )
     )
     return 0
+
+
+def _orders(uses: int | None, revoke: list[str]) -> Orders:
+    if uses is not None and uses < 0:
+        raise Misuse(f"--new-token {uses}: a join token admits at least one device")
+    return Orders(new_token=uses is not None, token_uses=uses or None, revoke=tuple(revoke))
 
 
 def _load(path: Path) -> Plan:
@@ -104,11 +117,11 @@ def _tell(settings: Settings, listening: Listening) -> None:
     opened = listening.opened
     print(f"listening on {listening.url}, run {opened.coordinator.run}, state in {settings.state}")
     if opened.join_token is None:
-        print("taken up again; devices that joined before need nothing")
+        print("taken up again; devices that joined before need nothing (--new-token for more)")
     else:
         print("shown once: let a device join with")
         print(f"  edge-sdk join {listening.url} --token {opened.join_token} --data FILE.npz")
-        print(f"operator token: {opened.operator_token}", flush=True)
+    print(f"operator token: {opened.operator_token}", flush=True)
 
 
 COMMAND = Command(

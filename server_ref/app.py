@@ -6,6 +6,7 @@ import dataclasses
 import json
 import logging
 import signal
+import socket
 import ssl
 from collections.abc import AsyncIterator, Callable
 
@@ -15,12 +16,14 @@ from aiohttp.http_exceptions import HttpProcessingError
 from edge_sdk.errors import Misuse
 from edge_sdk.plan import Plan
 from server_ref.api import Api, refuse_unrouted, routes
-from server_ref.coordinator import Evaluate, Opened, Surroundings, open_run
+from server_ref.coordinator import NO_ORDERS, Evaluate, Opened, Orders, Surroundings, open_run
 from server_ref.settings import Settings
 from server_ref.store import write_durably
 
 GRACE_S = 3.0
 """How long requests under way may take once the server is stopping."""
+
+EVERYWHERE = frozenset({"0.0.0.0", "::"})  # noqa: S104 - recognised, not chosen
 
 log = logging.getLogger(__name__)
 http_log = logging.getLogger("server_ref.http")
@@ -59,6 +62,7 @@ async def listen(
     settings: Settings,
     plan: Plan,
     *,
+    orders: Orders = NO_ORDERS,
     evaluate: Evaluate | None = None,
     outside: Surroundings | None = None,
 ) -> AsyncIterator[Listening]:
@@ -68,7 +72,11 @@ async def listen(
         Misuse: the folder, the certificate or the address cannot be used.
     """
     tls = _tls(settings)
-    async with open_run(settings, plan, evaluate=evaluate, outside=outside) as opened:
+    async with contextlib.AsyncExitStack() as stack:
+        listener = stack.enter_context(bound_socket(settings))
+        opened = await stack.enter_async_context(
+            open_run(settings, plan, orders=orders, evaluate=evaluate, outside=outside)
+        )
         runner = web.AppRunner(
             build_app(opened),
             auto_decompress=False,
@@ -78,14 +86,8 @@ async def listen(
         )
         await runner.setup()
         try:
-            site = web.TCPSite(runner, settings.host, settings.port, ssl_context=tls)
-            try:
-                await site.start()
-            except OSError as error:
-                raise Misuse(
-                    f"cannot listen on {settings.host}:{settings.port}: {error.strerror}"
-                ) from None
-            listening = Listening(_url(runner, settings), opened)
+            await web.SockSite(runner, listener, ssl_context=tls).start()
+            listening = Listening(url_of(listener, settings), opened)
             _announce(settings, listening)
             yield listening
         finally:
@@ -97,6 +99,7 @@ async def serve(
     settings: Settings,
     plan: Plan,
     *,
+    orders: Orders,
     evaluate: Evaluate | None,
     on_listening: Callable[[Listening], None],
 ) -> None:
@@ -105,7 +108,7 @@ async def serve(
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
-    async with listen(settings, plan, evaluate=evaluate) as listening:
+    async with listen(settings, plan, orders=orders, evaluate=evaluate) as listening:
         on_listening(listening)
         told = asyncio.ensure_future(_until(stop))
         waits: list[asyncio.Future[None]] = [told, listening.opened.failed]
@@ -132,10 +135,45 @@ def _tls(settings: Settings) -> ssl.SSLContext | None:
     return context
 
 
-def _url(runner: web.AppRunner, settings: Settings) -> str:
-    port = runner.addresses[0][1]
-    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+def bound_socket(settings: Settings) -> socket.socket:
+    """Take the address before the state folder is touched: a run must not begin for nothing.
+
+    Raises:
+        Misuse: the address cannot be used.
+    """
+    listener: socket.socket | None = None
+    try:
+        found = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM)
+        family, kind, protocol, _, address = min(found, key=lambda one: one[0] != socket.AF_INET)
+        listener = socket.socket(family, kind, protocol)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+    except OSError as error:
+        if listener is not None:
+            listener.close()
+        where = f"{settings.host}:{settings.port}"
+        raise Misuse(f"cannot listen on {where}: {error.strerror}") from None
+    return listener
+
+
+def url_of(listener: socket.socket, settings: Settings) -> str:
+    """Address that devices can dial: one of this machine's where all of them are listened on."""
+    host, port = settings.host, listener.getsockname()[1]
+    if host in EVERYWHERE:
+        host = _own_address(listener.family)
+    host = f"[{host}]" if ":" in host else host
     return f"{'http' if settings.tls_cert is None else 'https'}://{host}:{port}"
+
+
+def _own_address(family: int) -> str:
+    """The address this machine would send from; nothing is sent."""
+    v6 = family == socket.AF_INET6
+    with socket.socket(family, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("2001:db8::1" if v6 else "192.0.2.1", 9))
+            return str(probe.getsockname()[0])
+        except OSError:
+            return "::1" if v6 else "127.0.0.1"
 
 
 def _announce(settings: Settings, listening: Listening) -> None:

@@ -7,6 +7,7 @@ from aiohttp import web
 from edge_sdk.protocol import (
     CHECK_IN,
     COMMIT,
+    DECLINE,
     ENROL,
     HEALTH,
     MODEL,
@@ -27,6 +28,7 @@ CALLS: Mapping[tuple[str, str], Call] = {
     ("POST", UPDATE): updates.upload,
     ("GET", UPDATE): updates.progress,
     ("POST", COMMIT): updates.commit,
+    ("POST", DECLINE): updates.decline,
     ("GET", RUNS): operator.runs,
     ("GET", RUN): operator.run,
     ("GET", HEALTH): operator.health,

@@ -4,7 +4,7 @@ import asyncio
 
 from aiohttp import web
 
-from edge_sdk.values import Commit
+from edge_sdk.values import Commit, Decline
 from edge_sdk.wire import FrameReader
 from server_ref.api.exchange import Exchange
 
@@ -61,6 +61,13 @@ async def commit(exchange: Exchange) -> web.StreamResponse:
     device, number = _device_and_round(exchange)
     request = await exchange.message(Commit)
     return exchange.answer(await exchange.coordinator.commit(device, number, request))
+
+
+async def decline(exchange: Exchange) -> web.StreamResponse:
+    """`POST …/decline`: the place is free for others; asking again gives the same."""
+    device, number = _device_and_round(exchange)
+    request = await exchange.message(Decline)
+    return exchange.answer(await exchange.coordinator.decline(device, number, request))
 
 
 def _device_and_round(exchange: Exchange) -> tuple[str, int]:

@@ -13,8 +13,17 @@ says how that went.
 """
 
 from server_ref.coordinator.identity import same_token
-from server_ref.coordinator.opening import Opened, open_run
+from server_ref.coordinator.opening import NO_ORDERS, Opened, Orders, open_run
 from server_ref.coordinator.parts import Evaluate, Surroundings
 from server_ref.coordinator.run import Coordinator
 
-__all__ = ["Coordinator", "Evaluate", "Opened", "Surroundings", "open_run", "same_token"]
+__all__ = [
+    "NO_ORDERS",
+    "Coordinator",
+    "Evaluate",
+    "Opened",
+    "Orders",
+    "Surroundings",
+    "open_run",
+    "same_token",
+]

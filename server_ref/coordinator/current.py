@@ -6,7 +6,7 @@ import logging
 import math
 import zlib
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Executor, Future
 from functools import partial
 from typing import TypeVar
@@ -62,6 +62,8 @@ class CurrentRound:
         self.ended = asyncio.Event()
         """Set when the round is over and what follows it is in place."""
         self.recorded_admissions = set(state.members)
+        self.last_trouble = ""
+        """What the latest device that gave up, or was dropped, said or was told."""
         self._longest = norm_limit(parts.weights)
         self._sum = WeightedSum(len(parts.weights))
         self._entries: defaultdict[str, dict[int, Entry]] = defaultdict(dict)
@@ -120,6 +122,22 @@ class CurrentRound:
         if self.state.deadline_at_s is None:
             return None
         return max(0.0, self.state.deadline_at_s - self.parts.now_s())
+
+    def recess_s(self) -> float:
+        """Seconds until anybody is admitted."""
+        return max(0.0, (self.state.admits_from_s or 0.0) - self.parts.now_s())
+
+    def decline(self, device: str, why: str) -> str:
+        """Take a place back; what to tell the device.
+
+        Raises:
+            Refused: `not-admitted`.
+        """
+        self.last_trouble = why
+        effect = self.decide(rounds.Decline(device))
+        if not isinstance(effect, rounds.Wait):
+            raise TypeError(f"a decline is answered by Wait, not {effect}")
+        return effect.why
 
     # ------------------------------------------------------------------ chunks
 
@@ -233,6 +251,7 @@ class CurrentRound:
                 if flaw.reason is Reason.STORAGE:
                     self.decide(rounds.NotRecorded(device))
                     raise
+                self.last_trouble = str(flaw)
                 self.decide(rounds.Checked(device, rounds.Refuse(flaw.reason, flaw.detail)))
                 return None
             effect = self.decide(rounds.Checked(device))
@@ -323,10 +342,20 @@ class CurrentRound:
         """The model moved by the mean of everything counted."""
         return await self._work(lambda: move(self.parts.weights, self._sum.mean()))
 
-    async def replay(self, entries: Iterable[Entry], committed: Iterable[UpdateRow]) -> None:
-        """Rebuild state, index and sum of a round that was open when its server died."""
+    async def replay(
+        self,
+        admitted: Mapping[str, bool],
+        entries: Iterable[Entry],
+        committed: Iterable[UpdateRow],
+    ) -> None:
+        """Rebuild state, index and sum of a round that was open when its server died.
+
+        `admitted` says of each device whether it holds its place still.
+        """
         now_s = self.parts.now_s()
-        self.state = rounds.readmit(self.state, self.recorded_admissions)
+        self.recorded_admissions |= set(admitted)
+        gone = [device for device, stays in admitted.items() if not stays]
+        self.state = rounds.readmit(self.state, set(admitted) - set(gone), gone)
         for entry in entries:
             frame = unpack(self.parts.log.read(entry))
             self._appended[entry.device] += entry.size

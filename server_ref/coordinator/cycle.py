@@ -13,6 +13,7 @@ from edge_sdk.errors import Refused
 from edge_sdk.values import Commit, Vector
 from server_ref import rounds
 from server_ref.coordinator.current import CurrentRound, RoundParts
+from server_ref.coordinator.limits import PATIENT_ROUNDS, recess_s
 from server_ref.coordinator.parts import Evaluate, RunParts
 from server_ref.downlink import derive_seed
 from server_ref.rounds import Phase, Round, Rules
@@ -59,6 +60,8 @@ class Cycle:
         self.model_version = parts.read(lambda c: records.last_version(c, parts.run.run))
         self.recent_s: list[float] = []
         """How long the latest rounds took."""
+        self.fruitless = 0
+        """Rounds in a row, up to the latest, that made no version."""
         self.stopping = asyncio.Event()
         self.published = asyncio.Event()
         """Set when a round ended; cleared by who evaluates."""
@@ -78,6 +81,8 @@ class Cycle:
         self.recent_s = [r.closed_at - r.opened_at for r in rows if r.closed_at is not None][
             -RECENT_ROUNDS:
         ]
+        for row in rows:
+            self._count_end(made_version=row.state == "published", over=row.state != "open")
         if rows and rows[-1].state == "open":
             await self._take_up(rows[-1])
         else:
@@ -148,7 +153,13 @@ class Cycle:
         )
         path = parts.folder.chunk_log(parts.run.run, number)
         chunk_log = await self._in_thread(partial(ChunkLog, path, sync=parts.outside.sync))
-        state = rounds.open_round(number=number, model_version=opening.model_version, rules=rules)
+        recess = recess_s(fruitless=self.fruitless, pace_s=parts.settings.pace_s)
+        state = rounds.open_round(
+            number=number,
+            model_version=opening.model_version,
+            rules=rules,
+            admits_from_s=parts.outside.now_s() + recess if recess else None,
+        )
         current = CurrentRound(
             state,
             RoundParts(
@@ -175,9 +186,12 @@ class Cycle:
         opening = Opening(row.number, row.model_version, row.terms, row.opened_at)
         current = await self._enter(opening)
         run, number = parts.run.run, row.number
-        current.recorded_admissions |= set(parts.read(lambda c: records.admissions(c, run, number)))
         entries = await self._in_thread(lambda: list(current.parts.log.entries()))
-        await current.replay(entries, parts.read(lambda c: records.updates(c, run, number)))
+        await current.replay(
+            parts.read(lambda c: records.admissions(c, run, number)),
+            entries,
+            parts.read(lambda c: records.updates(c, run, number)),
+        )
         log.info("round %d taken up again with %d chunks", number, len(entries))
         self.tick()
 
@@ -198,7 +212,11 @@ class Cycle:
         end = partial(self._end, current, count_unfinished=count_unfinished)
         settled, opening, weights = await self._insist(end)
         current.state = settled
-        self.model_version += settled.phase is Phase.PUBLISHED
+        published = settled.phase is Phase.PUBLISHED
+        self.model_version += published
+        self._count_end(made_version=published)
+        if self.fruitless >= PATIENT_ROUNDS:
+            self._complain(current.last_trouble)
         took_s = self._parts.outside.wall_s() - self.current_opened_at
         self.recent_s = [*self.recent_s, max(took_s, 0.0)][-RECENT_ROUNDS:]
         await self._record_traffic()
@@ -209,6 +227,19 @@ class Cycle:
         current.ended.set()
         self.published.set()
         await self._in_thread(current.parts.log.close)
+
+    def _count_end(self, *, made_version: bool, over: bool = True) -> None:
+        if over:
+            self.fruitless = 0 if made_version else self.fruitless + 1
+
+    def _complain(self, trouble: str) -> None:
+        recess = recess_s(fruitless=self.fruitless, pace_s=self._parts.settings.pace_s)
+        log.error(
+            "%d rounds in a row made no version; nobody is admitted for %.0f s. Last trouble: %s",
+            self.fruitless,
+            recess,
+            ascii(trouble) if trouble else "too few updates at the deadline",
+        )
 
     async def _end(
         self, current: CurrentRound, *, count_unfinished: bool

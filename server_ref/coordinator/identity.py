@@ -1,7 +1,9 @@
 """Who is calling: device and operator tokens.
 
-Only SHA-256 hashes are kept (a token has 256 random bits, so no salt or slow hash is needed) and
-they are compared in constant time. Tokens are never logged and never part of an error's text.
+Only SHA-256 hashes are kept: a token has 256 random bits, so no salt or slow hash is needed. A
+device's token is looked up by its hash. That takes no constant time, but who times it learns of
+hashes at most, from which no token follows. The operator's token, which alone is kept as it is, is
+compared in constant time. Tokens are never logged and never part of an error's text.
 """
 
 import hashlib
@@ -22,19 +24,27 @@ def hash_token(token: str) -> str:
     return hashlib.sha256(token.encode()).hexdigest()
 
 
+def hash_attempt(join_token: str, attempt: str | None) -> str | None:
+    """What is stored of one device's attempt to join with a token."""
+    return None if attempt is None else hash_token(f"{join_token} {attempt}")
+
+
 class Registry:
     """Enrolled devices by token hash."""
 
     def __init__(self, devices: Iterable[tuple[str, str, bool]]) -> None:
         """Take token hash, device and whether it is revoked."""
         self._by_hash = {token_hash: (device, revoked) for token_hash, device, revoked in devices}
+        self._hash_of = {device: token_hash for token_hash, (device, _) in self._by_hash.items()}
 
     def __len__(self) -> int:
         return len(self._by_hash)
 
     def add(self, token_hash: str, device: str) -> None:
-        """Know a new device."""
+        """Know a new device, or a known one by a new token only."""
+        self._by_hash.pop(self._hash_of.get(device, ""), None)
         self._by_hash[token_hash] = (device, False)
+        self._hash_of[device] = token_hash
 
     def device_of(self, token: str) -> str:
         """The device whose token this is.

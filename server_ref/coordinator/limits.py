@@ -18,6 +18,9 @@ LEAST_CHUNK_BYTES = 512
 
 LONGEST_PAUSE_S = 3600.0
 
+PATIENT_ROUNDS = 5
+"""So many rounds in a row may come to nothing before the run makes a pause."""
+
 
 def most_chunks(dimension: int) -> int:
     """Chunks that an update of `dimension` coordinates may be cut into."""
@@ -34,12 +37,24 @@ def _rounded(dimension: int) -> int:
     return -(-dimension // BLOCK) * BLOCK
 
 
+def recess_s(*, fruitless: int, pace_s: float) -> float:
+    """How long nobody is admitted after `fruitless` rounds in a row without a version.
+
+    Twice as long with every one, up to an hour: what is wrong may pass, or an operator mends it;
+    until then devices need not train for nothing.
+    """
+    if fruitless < PATIENT_ROUNDS:
+        return 0.0
+    return min(pace_s * 2.0 ** min(fruitless, 32), LONGEST_PAUSE_S)
+
+
 def pause_s(
     *,
     pace_s: float,
     recent_s: Sequence[float],
     elapsed_s: float,
     remaining_s: float | None,
+    recess_s: float = 0.0,
     device: str,
     attempt: int,
 ) -> float:
@@ -47,13 +62,14 @@ def pause_s(
 
     Until the round would end if it takes as long as the recent ones, but at least `pace_s`, at
     most until the deadline and an hour; times a factor between 0.5 and 1.5 that differs by device
-    and attempt, so that devices do not come back all at once.
+    and attempt, so that devices do not come back all at once. A recess comes on top.
 
     Args:
         pace_s: the pause while nothing is known.
         recent_s: durations of the last rounds.
         elapsed_s: age of the open round.
         remaining_s: until its deadline; None before anybody was admitted.
+        recess_s: until anybody is admitted again.
         device: whom it is for.
         attempt: how many pauses were asked for so far.
     """
@@ -62,4 +78,4 @@ def pause_s(
     if remaining_s is not None:
         pause = min(pause, max(remaining_s, 1.0))
     share = derive_seed(attempt, device) / 2**53
-    return min(pause, LONGEST_PAUSE_S) * (0.5 + share)
+    return recess_s + min(pause, LONGEST_PAUSE_S) * (0.5 + share)

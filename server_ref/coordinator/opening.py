@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import dataclasses
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 
 from edge_sdk.errors import Misuse
 from edge_sdk.plan import Plan
@@ -27,9 +27,24 @@ class Opened:
     coordinator: Coordinator
     operator_token: str
     join_token: str | None
-    """Shown once, when the run is new; only its hash is kept."""
+    """Shown once: when it was asked for, or nobody has joined yet. Only its hash is kept."""
     failed: "asyncio.Future[None]"
     """Gets an exception when the run cannot go on."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Orders:
+    """What an operator wants done with identities at this start: done once, so no setting."""
+
+    new_token: bool = False
+    """Make a fresh join token."""
+    token_uses: int | None = None
+    """Devices it admits; as the settings say where not given."""
+    revoke: tuple[str, ...] = ()
+    """Devices to withdraw, by id or by the name they gave themselves."""
+
+
+NO_ORDERS = Orders()
 
 
 @contextlib.asynccontextmanager
@@ -37,13 +52,15 @@ async def open_run(
     settings: Settings,
     plan: Plan,
     *,
+    orders: Orders = NO_ORDERS,
     evaluate: Evaluate | None = None,
     outside: Surroundings | None = None,
 ) -> AsyncIterator[Opened]:
     """Open the run of `settings.state`; leaving the context stops it cleanly.
 
     Raises:
-        Misuse: the folder belongs to another plan, a newer release, or a running server.
+        Misuse: the folder belongs to another plan, a newer release, or a running server; no device,
+            or more than one, has a name to revoke.
         Refused: `storage`.
     """
     outside = outside or Surroundings()
@@ -51,7 +68,9 @@ async def open_run(
         lock_folder(settings.state) as folder,
         contextlib.closing(Database(folder.database)) as database,
     ):
-        run, join_token = _find_or_begin(folder, database, settings, plan, outside)
+        run = _find_or_begin(folder, database, settings, plan, outside)
+        _revoke(database, orders.revoke)
+        join_token = _join_token(database, settings, orders, outside)
         parts = RunParts(
             folder=folder,
             database=database,
@@ -78,7 +97,7 @@ async def open_run(
 
 def _find_or_begin(
     folder: Folder, database: Database, settings: Settings, plan: Plan, outside: Surroundings
-) -> tuple[RunRow, str | None]:
+) -> RunRow:
     found = database.read(records.find_run)
     if found is not None:
         if found.plan != plan.digest:
@@ -86,26 +105,55 @@ def _find_or_begin(
                 f"{folder.root} holds a run of plan {found.plan[:12]}, not {plan.digest[:12]}: "
                 "give that plan, or another --state"
             )
-        return found, None
+        return found
     seed = secrets.randbits(53) if settings.run_seed is None else settings.run_seed
     run = RunRow(f"{derive_seed(seed, 'run'):016x}", plan.digest, seed)
     first = Library(folder, run, outside.sync).publish(
         plan.initial_weights(), version=0, number=None, codec=settings.downlink_codec
     )
+    database.write(lambda c: records.begin_run(c, run, first, outside.wall_s())).result()
+    return run
+
+
+def _join_token(
+    database: Database, settings: Settings, orders: Orders, outside: Surroundings
+) -> str | None:
+    """A fresh join token when one is asked for, or nobody has joined.
+
+    As long as no device has joined nobody may ever have seen an earlier token: the server may have
+    died before it was shown.
+    """
+    if database.read(records.devices) and not orders.new_token:
+        return None
     token = outside.new_token()
-    now = outside.wall_s()
+    database.write(
+        lambda c: records.add_join_token(
+            c,
+            hash_token(token),
+            uses=orders.token_uses or settings.join_uses or settings.cohort,
+            expires_at=outside.wall_s() + settings.join_expires_s,
+        )
+    ).result()
+    return token
+
+
+def _revoke(database: Database, wanted: Iterable[str]) -> None:
+    """Withdraw devices; all of `wanted` or, when one of them is not clear, none."""
+    names = database.read(records.device_names)
+    found: list[str] = []
+    for one in wanted:
+        matching = [device for device, name in names.items() if one in {device, name}]
+        if len(matching) != 1:
+            known = ", ".join(f"{device} ({name!r})" for device, name in names.items()) or "none"
+            how_many = "more than one device" if matching else "no device"
+            raise Misuse(f"{how_many} is called {one!r}; devices: {known}")
+        found += matching
 
     def change(connection: Connection) -> None:
-        records.begin_run(connection, run, first, now)
-        records.add_join_token(
-            connection,
-            hash_token(token),
-            uses=settings.join_uses or settings.cohort,
-            expires_at=now + settings.join_expires_s,
-        )
+        for device in found:
+            records.revoke_device(connection, device)
 
     database.write(change).result()
-    return run, token
 
 
 def _operator_token(folder: Folder, outside: Surroundings) -> str:

@@ -1,6 +1,7 @@
 """What every call needs of the run."""
 
 import asyncio
+import logging
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -9,6 +10,7 @@ from edge_sdk.errors import Reason, Refused
 from edge_sdk.values import (
     CheckIn,
     Commit,
+    Decline,
     Enrol,
     Enrolled,
     Finished,
@@ -22,13 +24,15 @@ from edge_sdk.wire import Frame
 from server_ref import rounds
 from server_ref.coordinator.current import CurrentRound
 from server_ref.coordinator.cycle import Cycle
-from server_ref.coordinator.identity import Registry, hash_token
+from server_ref.coordinator.identity import Registry, hash_attempt, hash_token
 from server_ref.coordinator.limits import most_chunks, most_update_bytes, pause_s
 from server_ref.coordinator.parts import RunParts
 from server_ref.coordinator.summary import summarise
 from server_ref.downlink import derive_seed
 from server_ref.store import records
 from server_ref.store.records import VersionRow
+
+log = logging.getLogger(__name__)
 
 
 class Coordinator:
@@ -55,15 +59,16 @@ class Coordinator:
     # ------------------------------------------------------------------ calls of devices
 
     async def enrol(self, request: Enrol) -> Enrolled:
-        """Turn a join token's use into a device.
+        """Turn a join token's use into a device; the same attempt again into the same device.
 
         Raises:
-            Refused: `unauthorised` or `storage`.
+            Refused: `unauthorised`, `revoked` or `storage`.
         """
         token = self._parts.outside.new_token()
         change = partial(
             records.enrol_device,
             join_hash=hash_token(request.join_token),
+            attempt_hash=hash_attempt(request.join_token, request.attempt),
             name=lambda n: f"{derive_seed(self._parts.run.seed, 'device', n):014x}{n:018x}",
             token_hash=hash_token(token),
             facts=request.facts,
@@ -139,6 +144,25 @@ class Coordinator:
             await self._wait_end(current, None)
         return self._past_receipt(device, number, commit)
 
+    async def decline(self, device: str, number: int, decline: Decline) -> Wait:
+        """Take a place back; a round that is over, or was never this device's to wait for, is fine.
+
+        Raises:
+            Refused: `not-admitted` where there is no such place, `storage`.
+        """
+        current = self._cycle.current
+        if current is None or number < current.number:
+            return Wait(retry_after_s=self._parts.settings.pace_s, why="the round is over")
+        if number > current.number:
+            raise Refused(Reason.NOT_ADMITTED, "no such round yet; check in first")
+        why = current.decline(device, decline.why)
+        log.info("%s declined round %d: %s", device, number, ascii(decline.why))
+        if current.state.members[device].standing is rounds.Standing.DECLINED:
+            await self._parts.write(
+                lambda c: records.decline_place(c, self.run, current.number, device)
+            )
+        return Wait(retry_after_s=self._pause_s(current, device), why=why)
+
     # ------------------------------------------------------------------ what can be read
 
     def version(self, number: int) -> VersionRow:
@@ -183,6 +207,7 @@ class Coordinator:
             recent_s=self._cycle.recent_s,
             elapsed_s=self._parts.outside.wall_s() - self._cycle.current_opened_at,
             remaining_s=current.remaining_s(),
+            recess_s=current.recess_s(),
             device=device,
             attempt=self._pauses,
         )

@@ -14,7 +14,9 @@ event           open                            closing              published, 
 `Checked`       `Record`, or dropped: `Refuse`  `AwaitEnd`           `Receipted` or `Refuse`
 `Recorded`      committed; -> closing at goal   committed            —
 `NotRecorded`   back to admitted                back to admitted     —
-`Tick`          -> closing at deadline or goal  nothing              nothing
+`Decline`       declined: `Wait`, or `Refuse`   `Wait`               `Wait`
+`Tick`          -> closing at deadline, goal    nothing              nothing
+                or when everybody is gone
 `Settled`       —                               -> published if      —
                                                 enough, else
                                                 abandoned
@@ -23,6 +25,10 @@ event           open                            closing              published, 
 The deadline runs from the first admission, so a server without devices does nothing. Whatever
 happens at or after the deadline happens to a closing round. At the deadline, but not when the goal
 closes the round, unfinished updates count for the chunks held.
+
+A place whose device declined, or whose update was unusable, is free for another device, but not for
+the same. When nobody is left of those who were admitted the round closes at once, and so is
+abandoned: nothing can come any more, and the next round is open to everybody.
 """
 
 from server_ref.rounds.events import (
@@ -35,6 +41,7 @@ from server_ref.rounds.events import (
     ChunkStored,
     Close,
     Commit,
+    Decline,
     Effect,
     Event,
     Held,
@@ -60,6 +67,7 @@ from server_ref.rounds.machine import (
 )
 from server_ref.rounds.state import (
     COUNTED,
+    GONE,
     Label,
     Member,
     Phase,
@@ -73,6 +81,7 @@ from server_ref.rounds.state import (
 
 __all__ = [
     "COUNTED",
+    "GONE",
     "TRANSITIONS",
     "Abandon",
     "AwaitEnd",
@@ -84,6 +93,7 @@ __all__ = [
     "Close",
     "Commit",
     "Decision",
+    "Decline",
     "Effect",
     "Event",
     "Held",

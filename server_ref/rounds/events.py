@@ -66,6 +66,13 @@ class NotRecorded:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class Decline:
+    """A device gives its place back."""
+
+    device: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Tick:
     """Time passed."""
 
@@ -78,7 +85,18 @@ class Settled:
     """Those that can be counted, in the order in which to count them."""
 
 
-Event = CheckIn | Chunk | ChunkStored | Commit | Checked | Recorded | NotRecorded | Tick | Settled
+Event = (
+    CheckIn
+    | Chunk
+    | ChunkStored
+    | Commit
+    | Checked
+    | Recorded
+    | NotRecorded
+    | Decline
+    | Tick
+    | Settled
+)
 
 
 # ------------------------------------------------------------------ effects
@@ -94,7 +112,7 @@ class Offer:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Wait:
-    """Answer the check-in with a pause."""
+    """Answer the check-in, or the decline, with a pause."""
 
     why: str
 

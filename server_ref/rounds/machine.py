@@ -14,6 +14,7 @@ from server_ref.rounds.events import (
     ChunkStored,
     Close,
     Commit,
+    Decline,
     Effect,
     Event,
     Held,
@@ -28,14 +29,18 @@ from server_ref.rounds.events import (
     Tick,
     Wait,
 )
-from server_ref.rounds.state import COUNTED, Member, Phase, Refuse, Round, Rules, Standing
+from server_ref.rounds.state import COUNTED, GONE, Member, Phase, Refuse, Round, Rules, Standing
 
 Decision = tuple[Round, tuple[Effect, ...]]
 
 
-def open_round(*, number: int, model_version: int, rules: Rules) -> Round:
+def open_round(
+    *, number: int, model_version: int, rules: Rules, admits_from_s: float | None = None
+) -> Round:
     """A new round that trains from `model_version`."""
-    return Round(number=number, model_version=model_version, rules=rules)
+    return Round(
+        number=number, model_version=model_version, rules=rules, admits_from_s=admits_from_s
+    )
 
 
 def step(state: Round, event: Event, now_s: float) -> Decision:
@@ -55,13 +60,14 @@ def step(state: Round, event: Event, now_s: float) -> Decision:
     return state, effects + further
 
 
-def readmit(state: Round, admitted: Iterable[str]) -> Round:
-    """A fresh round with the places that were held when its server died.
+def readmit(state: Round, admitted: Iterable[str], declined: Iterable[str] = ()) -> Round:
+    """A fresh round with the places that were held, or given back, when its server died.
 
     Next, the chunks of the log happen to it again as `ChunkStored`: what was refused then is
     refused now. Last comes `recommit`.
     """
-    return dataclasses.replace(state, members=dict.fromkeys(admitted, Member()))
+    members = dict.fromkeys(admitted, Member()) | dict.fromkeys(declined, _DECLINED)
+    return dataclasses.replace(state, members=members)
 
 
 def recommit(state: Round, committed: Iterable[tuple[str, int, int]], *, now_s: float) -> Round:
@@ -86,17 +92,25 @@ def recommit(state: Round, committed: Iterable[tuple[str, int, int]], *, now_s: 
 def _admit(state: Round, event: CheckIn, now_s: float) -> Decision:
     member = state.members.get(event.device)
     if member is None:
-        used = len(state.members) - state.standing_count(Standing.DROPPED)
-        if used >= state.rules.places:
-            return state, (Wait("the cohort is full"),)
-        if state.deadline_at_s is None:
-            state = dataclasses.replace(state, deadline_at_s=now_s + state.rules.deadline_s)
-        return _with(state, event.device, Member()), (Offer(event.device, new=True),)
+        return _admit_newcomer(state, event, now_s)
     if member.standing is Standing.COMMITTED:
         return state, (Wait("your update counts; the round goes on"),)
     if member.standing is Standing.DROPPED:
         return state, (Wait("your update was refused; the round goes on"),)
+    if member.standing is Standing.DECLINED:
+        return state, (Wait("you gave your place back; the round goes on"),)
     return state, (Offer(event.device, new=False),)
+
+
+def _admit_newcomer(state: Round, event: CheckIn, now_s: float) -> Decision:
+    if state.admits_from_s is not None and now_s < state.admits_from_s:
+        return state, (Wait("the last rounds came to nothing: the run makes a pause"),)
+    used = len(state.members) - state.standing_count(*GONE)
+    if used >= state.rules.places:
+        return state, (Wait("the cohort is full"),)
+    if state.deadline_at_s is None:
+        state = dataclasses.replace(state, deadline_at_s=now_s + state.rules.deadline_s)
+    return _with(state, event.device, Member()), (Offer(event.device, new=True),)
 
 
 def _pause(state: Round, _event: CheckIn, _now_s: float) -> Decision:
@@ -166,11 +180,12 @@ def _disagreement(member: Member) -> Refuse:
     return Refuse(Reason.MISMATCH, "commit disagrees with the chunks held of this update")
 
 
-def _finish_check(state: Round, event: Checked, _now_s: float) -> Decision:
+def _finish_check(state: Round, event: Checked, now_s: float) -> Decision:
     member = _member(state, event.device, Standing.CHECKING)
     if event.flaw is not None:
         dropped = dataclasses.replace(member, standing=Standing.DROPPED, flaw=event.flaw)
-        return _with(state, event.device, dropped), (event.flaw,)
+        state, effects = _look(_with(state, event.device, dropped), Tick(), now_s)
+        return state, (event.flaw, *effects)
     order = state.next_order
     recording = dataclasses.replace(member, standing=Standing.RECORDING, order=order)
     state = dataclasses.replace(state, next_order=order + 1)
@@ -186,7 +201,8 @@ def _recorded(state: Round, event: Recorded, now_s: float) -> Decision:
 
 def _look(state: Round, _event: Tick, _now_s: float) -> Decision:
     reached = state.standing_count(Standing.COMMITTED) >= state.rules.cohort
-    if state.phase is Phase.OPEN and reached:
+    barren = 0 < len(state.members) == state.standing_count(*GONE)
+    if state.phase is Phase.OPEN and (reached or barren):
         return _close(state, count_unfinished=False)
     return state, ()
 
@@ -195,6 +211,23 @@ def _not_recorded(state: Round, event: NotRecorded, _now_s: float) -> Decision:
     member = _member(state, event.device, Standing.RECORDING, Standing.CHECKING)
     admitted = dataclasses.replace(member, standing=Standing.ADMITTED, order=None)
     return _with(state, event.device, admitted), ()
+
+
+def _decline(state: Round, event: Decline, now_s: float) -> Decision:
+    member = state.members.get(event.device)
+    if member is None:
+        return state, (_NOT_ADMITTED,)
+    if member.standing in {Standing.CHECKING, Standing.RECORDING, Standing.COMMITTED}:
+        return state, (Wait("too late: your update is complete"),)
+    if member.standing is Standing.ADMITTED:
+        gone = dataclasses.replace(member, standing=Standing.DECLINED, flaw=_DECLINED.flaw)
+        state, effects = _look(_with(state, event.device, gone), Tick(), now_s)
+        return state, (Wait("your place is free for another device"), *effects)
+    return state, (Wait("your place is free already"),)
+
+
+def _pause_after(state: Round, _event: Decline, _now_s: float) -> Decision:
+    return state, (Wait("the round is over"),)
 
 
 def _close(state: Round, *, count_unfinished: bool) -> Decision:
@@ -258,6 +291,10 @@ def _member(state: Round, device: str, *expected: Standing) -> Member:
 
 _NOT_ADMITTED = Refuse(Reason.NOT_ADMITTED, "no place in this round; check in first")
 _CLOSED = Refuse(Reason.ROUND_CLOSED, "the round is over")
+_DECLINED = Member(
+    standing=Standing.DECLINED,
+    flaw=Refuse(Reason.NOT_ADMITTED, "the place in this round was given back"),
+)
 
 TRANSITIONS: Mapping[tuple[Phase, type[Event]], Callable[..., Decision]] = {
     (Phase.OPEN, CheckIn): _admit,
@@ -267,6 +304,7 @@ TRANSITIONS: Mapping[tuple[Phase, type[Event]], Callable[..., Decision]] = {
     (Phase.OPEN, Checked): _finish_check,
     (Phase.OPEN, Recorded): _recorded,
     (Phase.OPEN, NotRecorded): _not_recorded,
+    (Phase.OPEN, Decline): _decline,
     (Phase.OPEN, Tick): _look,
     (Phase.CLOSING, CheckIn): _pause,
     (Phase.CLOSING, Chunk): _refuse,
@@ -275,6 +313,7 @@ TRANSITIONS: Mapping[tuple[Phase, type[Event]], Callable[..., Decision]] = {
     (Phase.CLOSING, Checked): _await_end,
     (Phase.CLOSING, Recorded): _recorded,
     (Phase.CLOSING, NotRecorded): _not_recorded,
+    (Phase.CLOSING, Decline): _pause_after,
     (Phase.CLOSING, Tick): _nothing,
     (Phase.CLOSING, Settled): _settle,
     (Phase.PUBLISHED, CheckIn): _pause,
@@ -282,11 +321,13 @@ TRANSITIONS: Mapping[tuple[Phase, type[Event]], Callable[..., Decision]] = {
     (Phase.PUBLISHED, ChunkStored): _refuse,
     (Phase.PUBLISHED, Commit): _late_commit,
     (Phase.PUBLISHED, Checked): _late_commit,
+    (Phase.PUBLISHED, Decline): _pause_after,
     (Phase.PUBLISHED, Tick): _nothing,
     (Phase.ABANDONED, CheckIn): _pause,
     (Phase.ABANDONED, Chunk): _refuse,
     (Phase.ABANDONED, ChunkStored): _refuse,
     (Phase.ABANDONED, Commit): _late_commit,
     (Phase.ABANDONED, Checked): _late_commit,
+    (Phase.ABANDONED, Decline): _pause_after,
     (Phase.ABANDONED, Tick): _nothing,
 }

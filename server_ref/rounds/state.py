@@ -33,9 +33,13 @@ class Standing(StrEnum):
     """Counts for the chunks that had arrived at the deadline."""
     DROPPED = "dropped"
     """Its update was unusable; it takes no further part in this round."""
+    DECLINED = "declined"
+    """Gave its place back; it takes no further part in this round."""
 
 
 COUNTED = frozenset({Standing.COMMITTED, Standing.PARTIAL})
+GONE = frozenset({Standing.DROPPED, Standing.DECLINED})
+"""Their places are free for others."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,7 +98,7 @@ class Member:
     order: int | None = None
     """Position among the counted updates, which is the order of summation."""
     flaw: Refuse | None = None
-    """Why the update was dropped."""
+    """Why the update was dropped, or can no longer come."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,6 +109,8 @@ class Round:
     model_version: int
     rules: Rules
     phase: Phase = Phase.OPEN
+    admits_from_s: float | None = None
+    """Nobody is admitted before, on the caller's clock; None is at once."""
     deadline_at_s: float | None = None
     """On the caller's clock; None before the first admission."""
     members: Mapping[str, Member] = dataclasses.field(default_factory=dict)

@@ -82,7 +82,22 @@ CREATE TABLE traffic (
 ) STRICT, WITHOUT ROWID;
 """
 
-MIGRATIONS: tuple[tuple[str, str], ...] = (("first form", FIRST),)
+SECOND = """
+-- attempt_hash: of the join token and the device's own secret
+-- measured: 1 also where measuring failed
+-- closing: 1 while a round closes and counts unfinished updates, 0 while it closes without
+ALTER TABLE devices ADD COLUMN attempt_hash TEXT;
+CREATE UNIQUE INDEX devices_by_attempt ON devices (attempt_hash);
+ALTER TABLE admissions ADD COLUMN declined INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE rounds ADD COLUMN measured INTEGER NOT NULL DEFAULT 0;
+UPDATE rounds SET measured = 1 WHERE loss IS NOT NULL;
+ALTER TABLE rounds ADD COLUMN closing INTEGER;
+"""
+
+MIGRATIONS: tuple[tuple[str, str], ...] = (
+    ("first form", FIRST),
+    ("attempts, declines, failed evaluations, closing rounds", SECOND),
+)
 """Name and statements, oldest first. Released ones never change; new ones go to the end."""
 
 

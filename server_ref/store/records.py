@@ -14,6 +14,7 @@ from server_ref.settings import Terms
 
 RANGES = TypeAdapter(tuple[Range, ...])
 TERMS = TypeAdapter(Terms)
+FACTS = TypeAdapter(Facts)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -99,6 +100,7 @@ def enrol_device(
     connection: sqlite3.Connection,
     *,
     join_hash: str,
+    attempt_hash: str | None,
     name: Callable[[int], str],
     token_hash: str,
     facts: Facts,
@@ -106,11 +108,18 @@ def enrol_device(
 ) -> str:
     """Use a join token once and record the device, both or neither; its id.
 
+    An `attempt_hash` that made a device before gives that device, whose token is replaced; the join
+    token's uses are left alone, but it may not have expired.
+
     `name` gives the id of the device that is the n-th to join.
 
     Raises:
         Refused: `unauthorised` when the token is unknown, used up or expired; which is not told.
+            `revoked` when the attempt's device was withdrawn.
     """
+    known = _renew_device(connection, join_hash, attempt_hash, token_hash, at)
+    if known is not None:
+        return known
     used = connection.execute(
         "UPDATE join_tokens SET uses_left = uses_left - 1"
         " WHERE hash = ? AND uses_left > 0 AND expires_at > ?",
@@ -120,10 +129,39 @@ def enrol_device(
         raise Refused(Reason.UNAUTHORISED, "join token unknown, used up or expired")
     device = name(int(connection.execute("SELECT count(*) FROM devices").fetchone()[0]))
     connection.execute(
-        "INSERT INTO devices (device, token_hash, facts, enrolled_at) VALUES (?, ?, ?, ?)",
-        (device, token_hash, dump_json(facts).decode(), at),
+        "INSERT INTO devices (device, token_hash, facts, enrolled_at, attempt_hash)"
+        " VALUES (?, ?, ?, ?, ?)",
+        (device, token_hash, dump_json(facts).decode(), at, attempt_hash),
     )
     return device
+
+
+def _renew_device(
+    connection: sqlite3.Connection,
+    join_hash: str,
+    attempt_hash: str | None,
+    token_hash: str,
+    at: float,
+) -> str | None:
+    """The device that this attempt made before, with its new token; None when there is none."""
+    found = connection.execute(
+        "SELECT device, revoked FROM devices WHERE attempt_hash = ? AND EXISTS"
+        " (SELECT 1 FROM join_tokens WHERE hash = ? AND expires_at > ?)",
+        (attempt_hash, join_hash, at),
+    ).fetchone()
+    if found is None:
+        return None
+    if found[1]:
+        raise Refused(Reason.REVOKED, "the operator withdrew this device")
+    device = str(found[0])
+    connection.execute("UPDATE devices SET token_hash = ? WHERE device = ?", (token_hash, device))
+    return device
+
+
+def device_names(connection: sqlite3.Connection) -> dict[str, str]:
+    """What every device calls itself, by id, in the order of enrolment."""
+    rows = connection.execute("SELECT device, facts FROM devices ORDER BY enrolled_at, device")
+    return {row[0]: FACTS.validate_json(row[1]).name for row in rows}
 
 
 def devices(connection: sqlite3.Connection) -> list[tuple[str, str, bool]]:
@@ -191,15 +229,32 @@ def rounds(connection: sqlite3.Connection, run: str) -> list[RoundRow]:
 
 def add_admission(connection: sqlite3.Connection, run: str, number: int, device: str) -> None:
     """Record that a device holds a place; again is the same."""
-    connection.execute("INSERT OR IGNORE INTO admissions VALUES (?, ?, ?)", (run, number, device))
-
-
-def admissions(connection: sqlite3.Connection, run: str, number: int) -> list[str]:
-    """Devices that hold a place."""
-    rows = connection.execute(
-        "SELECT device FROM admissions WHERE run = ? AND round = ?", (run, number)
+    connection.execute(
+        "INSERT OR IGNORE INTO admissions (run, round, device) VALUES (?, ?, ?)",
+        (run, number, device),
     )
-    return [row[0] for row in rows]
+
+
+def decline_place(connection: sqlite3.Connection, run: str, number: int, device: str) -> None:
+    """Record that a device gave its place back; again is the same."""
+    connection.execute(
+        "UPDATE admissions SET declined = 1 WHERE run = ? AND round = ? AND device = ?",
+        (run, number, device),
+    )
+
+
+def admissions(connection: sqlite3.Connection, run: str, number: int) -> dict[str, bool]:
+    """Devices that were admitted, and whether they hold their place still.
+
+    A place is lost by declining, or with the device itself unless its update counts already.
+    """
+    rows = connection.execute(
+        "SELECT a.device, a.declined OR (d.revoked AND u.device IS NULL)"
+        " FROM admissions a JOIN devices d USING (device)"
+        " LEFT JOIN updates u USING (run, round, device) WHERE a.run = ? AND a.round = ?",
+        (run, number),
+    )
+    return {row[0]: not row[1] for row in rows}
 
 
 def add_update(
@@ -335,7 +390,7 @@ def tallies(connection: sqlite3.Connection, run: str) -> dict[int, Tally]:
         "SELECT a.round, count(*), coalesce(sum(u.partial = 0), 0),"
         " coalesce(sum(u.partial = 1), 0), coalesce(sum(u.examples), 0)"
         " FROM admissions a LEFT JOIN updates u USING (run, round, device)"
-        " WHERE a.run = ? GROUP BY a.round",
+        " WHERE a.run = ? AND NOT a.declined GROUP BY a.round",
         (run,),
     )
     return {row[0]: Tally(*row[1:]) for row in rows}

@@ -14,7 +14,7 @@ from edge_sdk.transport.http import HttpTransport
 from edge_sdk.values import CheckIn, Commit, Enrol, Parameter, Receipt, Task, Vector
 from edge_sdk.wire import HEADER_BYTES, Frame, Kind, pack, unpack
 from server_ref.app import Listening, listen
-from server_ref.coordinator import Evaluate, Surroundings
+from server_ref.coordinator import NO_ORDERS, Evaluate, Orders, Surroundings
 from server_ref.settings import Settings
 
 ROWS, COLUMNS = 40, 25
@@ -64,13 +64,18 @@ async def serving(
     state: Path,
     *,
     plan: Plan | None = None,
+    orders: Orders = NO_ORDERS,
     evaluate: Evaluate | None = None,
     outside: Surroundings | None = None,
     **changes: object,
 ) -> AsyncIterator[Listening]:
     """A server on `state` while the context lasts."""
     async with listen(
-        settings(state, **changes), plan or small_plan(), evaluate=evaluate, outside=outside
+        settings(state, **changes),
+        plan or small_plan(),
+        orders=orders,
+        evaluate=evaluate,
+        outside=outside,
     ) as listening:
         yield listening
 

@@ -22,6 +22,7 @@ def enrol(join: str, device: str) -> Callable[[Connection], str]:
         return records.enrol_device(
             connection,
             join_hash=join,
+            attempt_hash=None,
             name=lambda count: f"{device}{count}",
             token_hash=f"hash of {device}",
             facts=Facts(),

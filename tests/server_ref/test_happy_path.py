@@ -13,7 +13,7 @@ from pydantic import TypeAdapter
 from edge_sdk.codecs import codec_from_spec
 from edge_sdk.errors import Misuse
 from edge_sdk.protocol import RUN, RUNS
-from edge_sdk.testing import check_transport
+from edge_sdk.testing import check_decline, check_transport
 from edge_sdk.transport.http import HttpTransport
 from edge_sdk.values import CheckIn, Evaluation, Finished, RunSummary, Vector, Wait
 from edge_sdk.wire import Frame, unpack
@@ -49,7 +49,7 @@ async def test_two_rounds_move_the_model_by_the_weighted_mean(tmp_path: Path) ->
 
 
 async def test_the_servers_transport_contract_holds(tmp_path: Path) -> None:
-    async with serving(tmp_path) as at:
+    async with serving(tmp_path, cohort=3) as at:
         transport = HttpTransport(at.url)
         try:
             await check_transport(
@@ -59,6 +59,13 @@ async def test_the_servers_transport_contract_holds(tmp_path: Path) -> None:
             )
         finally:
             await transport.close()
+        async with device(at, 1) as other:
+            await other.task()
+            declining = HttpTransport(at.url)
+            try:
+                await check_decline(declining, join_token=at.opened.join_token or "")
+            finally:
+                await declining.close()
 
 
 async def test_a_quantised_update_counts_as_it_decodes(tmp_path: Path) -> None:
@@ -223,6 +230,8 @@ async def test_announcement_and_operator_token_are_for_their_owner_only(tmp_path
             "join_token": at.opened.join_token,
             "operator_token": at.opened.operator_token,
         }
+        async with device(at, 0):
+            pass
     for path in (announce, tmp_path / "state" / "operator.token"):
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
     async with serving(tmp_path / "state", announce=announce):

@@ -16,6 +16,7 @@ from edge_sdk.errors import Reason, Refused
 from edge_sdk.protocol import (
     CHECK_IN,
     COMMIT,
+    DECLINE,
     ENROL,
     HEALTH,
     HTTP_STATUS,
@@ -27,7 +28,7 @@ from edge_sdk.protocol import (
     dump_json,
     load_json,
 )
-from edge_sdk.values import CheckIn, Commit, Enrol, Finished, Refusal, Task
+from edge_sdk.values import CheckIn, Commit, Decline, Enrol, Finished, Refusal, Task
 from edge_sdk.wire import Kind, pack, unpack
 from server_ref.app import Listening
 from server_ref.downlink import unpack_snapshot
@@ -127,11 +128,11 @@ async def _still_sound(scene: Scene) -> None:
 
 DEVICE_ROUTES = [
     ("POST", CHECK_IN), ("GET", PLAN), ("GET", MODEL), ("POST", UPDATE), ("GET", UPDATE),
-    ("POST", COMMIT),
+    ("POST", COMMIT), ("POST", DECLINE),
 ]  # fmt: skip
 OPERATOR_ROUTES = [("GET", RUNS), ("GET", RUN)]
 ALL_ROUTES = [*DEVICE_ROUTES, *OPERATOR_ROUTES, ("POST", ENROL), ("GET", HEALTH)]
-BODY_ROUTES = [ENROL, CHECK_IN, COMMIT]
+BODY_ROUTES = [ENROL, CHECK_IN, COMMIT, DECLINE]
 
 
 async def test_wrong_methods(tmp_path: Path) -> None:
@@ -222,7 +223,8 @@ async def test_values_out_of_range(tmp_path: Path) -> None:
         (COMMIT, commit | {"examples": 0}), (COMMIT, commit | {"examples": -5}),
         (COMMIT, commit | {"examples": 2**33}), (COMMIT, commit | {"chunks": 0}),
         (COMMIT, commit | {"chunks": 10**6}), (COMMIT, commit | {"codec": "float32\n"}),
-        (COMMIT, commit | {"costs": [{}] * 17}), (ENROL, {"join_token": "short"}),
+        (COMMIT, commit | {"costs": [{}] * 17}), (DECLINE, {"why": "x" * 201}),
+        (ENROL, {"join_token": "short"}),
     ]  # fmt: skip
     async with scene(tmp_path) as s:
         for path, message in wrong:
@@ -334,6 +336,9 @@ async def test_chunks_of_two_updates_do_not_mix(tmp_path: Path) -> None:
 
 async def test_rounds_that_are_not_open(tmp_path: Path) -> None:
     async with scene(tmp_path) as s:
+        body = dump_json(Decline(why="no"))
+        answer = await ask(s, "POST", s.path(DECLINE, round=2), who="a", body=body)
+        _check(answer, Reason.NOT_ADMITTED)
         for template in (UPDATE, COMMIT):
             body = b"".join(s.a.frames(s.task))
             if template == COMMIT:
@@ -386,6 +391,7 @@ async def test_unusable_updates_are_dropped_and_the_round_goes_on(
     async with contextlib.AsyncExitStack() as stack:
         at = await stack.enter_async_context(serving(tmp_path, cohort=3, rounds=1))
         a, b, c, bad = [await stack.enter_async_context(device(at, n)) for n in range(4)]
+        await a.task()
         task = await bad.task()
         frames = _with_value(task, value)
         await bad.transport.upload(task, frames)

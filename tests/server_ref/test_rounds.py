@@ -118,6 +118,18 @@ class RoundLife(RuleBasedStateMachine):
         assert device not in self.receipts, "counted twice"
         self.receipts[device] = (order, self.round.members[device].held)
 
+    @rule(device=DEVICES)
+    def decline(self, device: str) -> None:
+        before = self.round.members.get(device)
+        answer = self.happen(rounds.Decline(device))
+        if before is None and self.round.phase is Phase.OPEN:
+            assert isinstance(answer, rounds.Refuse)
+        else:
+            assert isinstance(answer, rounds.Wait)
+        assert self.happen(rounds.Decline(device)) is not None, "declining twice is fine"
+        if before is not None and before.standing is not Standing.ADMITTED:
+            assert self.round.members[device].standing is before.standing
+
     @precondition(lambda self: not self._over())
     @rule(seconds=st.sampled_from([0.0, 0.5, 3.0, 6.0]))
     def time_passes(self, seconds: float) -> None:
@@ -179,8 +191,13 @@ class RoundLife(RuleBasedStateMachine):
 
     @invariant()
     def no_more_places_than_allowed(self) -> None:
-        dropped = self.round.standing_count(Standing.DROPPED)
-        assert len(self.round.members) - dropped <= self.agreed.places
+        gone = self.round.standing_count(*rounds.GONE)
+        assert len(self.round.members) - gone <= self.agreed.places
+
+    @invariant()
+    def an_open_round_still_has_somebody_to_wait_for(self) -> None:
+        if self.round.phase is Phase.OPEN and self.round.members:
+            assert len(self.round.members) > self.round.standing_count(*rounds.GONE)
 
     @invariant()
     def it_closes_once(self) -> None:
@@ -214,9 +231,11 @@ class RoundLife(RuleBasedStateMachine):
         assert self.round.phase is not Phase.OPEN or due is None or self.now_s <= due + 6
 
     @invariant()
-    def dropped_updates_never_count(self) -> None:
+    def dropped_and_declined_updates_never_count(self) -> None:
         counted = {device for device, _ in self.round.counted()}
-        assert not counted & set(self._having(Standing.DROPPED))
+        for standing in rounds.GONE:
+            assert not counted & set(self._having(standing))
+            assert not set(rounds.unfinished(self.round)) & set(self._having(standing))
 
 
 TestRoundLife = RoundLife.TestCase
@@ -227,7 +246,7 @@ def test_every_event_is_answered_in_every_phase_or_is_a_fault_of_the_caller() ->
     label = Label(count=1, examples=1, codec="float32")
     events: list[rounds.Event] = [
         rounds.CheckIn("x"), rounds.Chunk("x", 0, label), rounds.ChunkStored("x", 0, label),
-        rounds.Commit("x", label), rounds.Tick(),
+        rounds.Commit("x", label), rounds.Decline("x"), rounds.Tick(),
     ]  # fmt: skip
     for phase in Phase:
         for event in events:
@@ -272,12 +291,58 @@ def test_refusals_of_a_single_device() -> None:
 
 
 def test_an_unusable_update_is_dropped_and_its_place_is_free() -> None:
-    state = fresh(Rules(cohort=1, min_updates=1, deadline_s=9))
-    state, _ = play(state, rounds.CheckIn("a"), rounds.ChunkStored("a", 0, LABEL))
+    state = fresh(Rules(cohort=2, min_updates=1, deadline_s=9))
+    state, _ = play(
+        state, rounds.CheckIn("a"), rounds.CheckIn("c"), rounds.ChunkStored("a", 0, LABEL)
+    )
+    assert isinstance(play(state, rounds.CheckIn("b"))[1], rounds.Wait)
     state, effect = play(state, rounds.Commit("a", LABEL), rounds.Checked("a", FLAW))
     assert effect == FLAW
     assert play(state, rounds.Commit("a", LABEL))[1] == FLAW
     assert play(state, rounds.CheckIn("b"))[1] == rounds.Offer("b", new=True)
+
+
+def test_a_place_given_back_is_free_for_others_but_not_for_the_same_device() -> None:
+    state, _ = play(
+        fresh(Rules(cohort=2, min_updates=1, deadline_s=9)),
+        rounds.CheckIn("a"), rounds.CheckIn("b"), rounds.ChunkStored("a", 0, LABEL),
+    )  # fmt: skip
+    state, effect = play(state, rounds.Decline("a"))
+    assert isinstance(effect, rounds.Wait)
+    for refused in (rounds.Commit("a", LABEL), rounds.Decline("c")):
+        assert refusal(play(state, refused)[1]) is Reason.NOT_ADMITTED
+    assert refusal(play(state, rounds.Chunk("a", 1, LABEL))[1]) is Reason.CONFLICT
+    assert isinstance(play(state, rounds.CheckIn("a"))[1], rounds.Wait)
+    assert play(state, rounds.CheckIn("c"))[1] == rounds.Offer("c", new=True)
+    assert rounds.unfinished(state) == ()
+
+
+@pytest.mark.parametrize("last", [rounds.Decline("b"), rounds.Checked("b", FLAW)])
+def test_a_round_that_everybody_left_ends_at_once(last: rounds.Event) -> None:
+    state, _ = play(
+        fresh(), rounds.CheckIn("a"), rounds.CheckIn("b"), rounds.ChunkStored("b", 0, LABEL)
+    )
+    state, effect = play(state, rounds.Decline("a"))
+    assert isinstance(effect, rounds.Wait)
+    if isinstance(last, rounds.Checked):
+        state, _ = play(state, rounds.Commit("b", LABEL))
+    state, effect = play(state, last)
+    assert effect == rounds.Close(count_unfinished=False)
+    assert play(state, rounds.Settled())[1] == rounds.Abandon()
+
+
+def test_a_round_after_a_pause_admits_nobody_before_its_time() -> None:
+    state = rounds.open_round(number=1, model_version=0, rules=RULES, admits_from_s=5.0)
+    assert isinstance(play(state, rounds.CheckIn("a"), at_s=4.9)[1], rounds.Wait)
+    assert play(state, rounds.CheckIn("a"), at_s=5.0)[1] == rounds.Offer("a", new=True)
+
+
+def test_a_place_given_back_stays_so_after_a_restart() -> None:
+    state = rounds.readmit(fresh(), ["a"], ["b"])
+    state = rounds.recommit(state, [], now_s=0.0)
+    assert isinstance(play(state, rounds.CheckIn("b"))[1], rounds.Wait)
+    gone = rounds.recommit(rounds.readmit(fresh(), [], ["b"]), [], now_s=0.0)
+    assert play(gone, rounds.Tick())[1] == rounds.Close(count_unfinished=False)
 
 
 def test_the_deadline_runs_from_the_first_admission() -> None:
