@@ -1,4 +1,6 @@
-"""Operators of onnxruntime's optimiser, written out as the standard operators they stand for.
+"""Operators of other domains, written out as the standard operators they stand for.
+
+Those are the fusions of onnxruntime's optimiser, and what scikit-learn exports put in front.
 
 Each entry gives the body of an ONNX function in its text form; the onnx library inlines it. Only
 what is exactly the same is here: quantised and approximate operators are not.
@@ -13,6 +15,7 @@ from edge_sdk.authoring.graph import OPSET
 from edge_sdk.errors import Unsupported
 
 RUNTIME_DOMAIN = "com.microsoft"
+LEARN_DOMAIN = "ai.onnx.ml"
 _EXACT_DOMAIN = "edge_sdk.exact"
 
 Body = Callable[["_Call"], str]
@@ -91,6 +94,8 @@ def without_fusions(proto: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _is_fusion(node: onnx.NodeProto) -> bool:
+    if node.domain == LEARN_DOMAIN:
+        return node.op_type == "Scaler"
     return node.domain == RUNTIME_DOMAIN and node.op_type in BODIES
 
 
@@ -217,6 +222,18 @@ def _unused(call: _Call, made: int) -> str:
     return text
 
 
+def _scaler(call: _Call) -> str:
+    """As (x - offset) scale, for each feature."""
+    lists = {
+        name: call.numbers(name) or [default] for name, default in (("offset", 0.0), ("scale", 1.0))
+    }
+    text = "".join(
+        f"{name} = Constant <value_floats: floats = [{', '.join(map(repr, values))}]> () "
+        for name, values in lists.items()
+    )
+    return f"{text} d = Sub (x0, offset) y0 = Mul (d, scale)"
+
+
 BODIES: Mapping[str, Body] = {
     "FusedMatMul": _matmul,
     "TransposeMatMul": _matmul,
@@ -228,5 +245,6 @@ BODIES: Mapping[str, Body] = {
     "QuickGelu": _quick_gelu,
     "SkipLayerNormalization": _skip_layer_norm,
     "SkipSimplifiedLayerNormalization": _skip_rms_norm,
+    "Scaler": _scaler,
 }
-"""Fusion by operator name, in domain `RUNTIME_DOMAIN`."""
+"""By operator name: fusions in `RUNTIME_DOMAIN`, and one operator in `LEARN_DOMAIN`."""

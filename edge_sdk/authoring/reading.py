@@ -20,6 +20,8 @@ from edge_sdk.authoring.newer import STANDARD, lowered, without_functions
 from edge_sdk.authoring.onnx_form import from_node, to_array, to_type
 from edge_sdk.errors import Corrupt, Unsupported
 
+_FLOATS = (onnx.TensorProto.FLOAT, onnx.TensorProto.DOUBLE, onnx.TensorProto.FLOAT16)
+
 OLDEST_OPSET = 13
 """Softmax, Squeeze and the reductions changed meaning before it."""
 
@@ -51,11 +53,36 @@ def _checked(proto: onnx.ModelProto) -> onnx.ModelProto:
         checker.check_model(proto)
     except checker.ValidationError as error:
         raise Corrupt(f"not a sound ONNX model: {_line(error)}") from error
-    proto = _modern(inliner.inline_local_functions(proto))
+    proto = _without_labels(_modern(inliner.inline_local_functions(proto)))
     proto = without_functions(without_fusions(proto))
     if not all(isinstance(text, str) for text in _texts(proto.graph)):
         raise Corrupt("model has a name that is not UTF-8")  # protobuf hands it out as bytes
     return proto
+
+
+def _without_labels(proto: onnx.ModelProto) -> onnx.ModelProto:
+    """The model without outputs that are not float beside ones that are, and what only they need.
+
+    Classifiers of scikit-learn give the class's label beside its probability.
+    """
+    floats = [o for o in proto.graph.output if o.type.tensor_type.elem_type in _FLOATS]
+    if not floats or len(floats) == len(proto.graph.output):
+        return proto
+    copy = onnx.ModelProto()
+    copy.CopyFrom(proto)
+    wanted = {info.name for info in floats}
+    kept = []
+    for node in reversed(proto.graph.node):
+        inner = any(a.type in (a.GRAPH, a.GRAPHS) for a in node.attribute)
+        if inner:
+            return proto  # what a subgraph reads from outside cannot be seen here
+        if wanted.intersection(node.output):
+            wanted.update(node.input)
+            kept.append(node)
+    del copy.graph.node[:], copy.graph.output[:]
+    copy.graph.node.extend(reversed(kept))
+    copy.graph.output.extend(floats)
+    return copy
 
 
 def _texts(graph: onnx.GraphProto) -> Iterator[object]:

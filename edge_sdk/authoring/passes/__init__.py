@@ -15,7 +15,7 @@ from edge_sdk.authoring.passes.kind import Pass, run_passes
 from edge_sdk.authoring.passes.names import FREE_RESERVED_NAMES
 from edge_sdk.authoring.passes.precision import TO_FLOAT64
 from edge_sdk.authoring.passes.recompute import RECOMPUTE_CHEAP
-from edge_sdk.authoring.passes.tidy import MERGE_EQUAL_NODES, REMOVE_UNUSED
+from edge_sdk.authoring.passes.tidy import MERGE_EQUAL_NODES, REMOVE_IDENTITIES, REMOVE_UNUSED
 
 __all__ = [
     "FOLD_CONSTANTS",
@@ -25,6 +25,7 @@ __all__ = [
     "LOWER_DROPOUT",
     "MERGE_EQUAL_NODES",
     "RECOMPUTE_CHEAP",
+    "REMOVE_IDENTITIES",
     "REMOVE_UNUSED",
     "TO_FLOAT64",
     "TRAIN_BATCH_NORM",

@@ -1,6 +1,7 @@
 """Clean-up: what nobody reads goes, what is computed twice is computed once."""
 
 import dataclasses
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -23,6 +24,47 @@ def remove_unused(graph: Graph) -> Graph:
     named.update(graph.inputs, graph.parameters, constants)
     types = {name: kind for name, kind in graph.types.items() if name in named}
     return dataclasses.replace(graph, nodes=nodes, constants=constants, types=types)
+
+
+def remove_identities(graph: Graph) -> Graph:
+    """Drop Identity, and Cast to the type that is already there.
+
+    One that gives an output of the graph goes too where it can hand its name to what it copies.
+    """
+    other_name: dict[str, str] = {}
+    made = {name for node in graph.nodes for name in node.outputs}
+    kept: list[Node] = []
+    for node in graph.nodes:
+        source = other_name.get(node.inputs[0], node.inputs[0]) if node.inputs else ""
+        if not _copies(node, graph):
+            kept.append(node)
+        elif node.outputs[0] not in graph.outputs:
+            other_name[node.outputs[0]] = source
+        elif source in made and source not in {*graph.outputs, *other_name}:
+            other_name[source] = node.outputs[0]
+        else:
+            kept.append(node)
+
+    def new(names: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(_followed(name, other_name) for name in names)
+
+    nodes = tuple(
+        dataclasses.replace(node, inputs=new(node.inputs), outputs=new(node.outputs))
+        for node in kept
+    )
+    return dataclasses.replace(graph, nodes=nodes)
+
+
+def _followed(name: str, other_name: Mapping[str, str]) -> str:
+    while name in other_name:
+        name = other_name[name]
+    return name
+
+
+def _copies(node: Node, graph: Graph) -> bool:
+    if node.op == "Cast":
+        return graph.types[node.inputs[0]].dtype == graph.types[node.outputs[0]].dtype
+    return node.op == "Identity"
 
 
 def merge_equal_nodes(graph: Graph) -> Graph:
@@ -75,6 +117,7 @@ def _all_read(graph: Graph) -> bool:
 REMOVE_UNUSED = Pass(
     "remove unused", remove_unused, ensures=(("every node leads to an output", _all_read),)
 )
+REMOVE_IDENTITIES = Pass("remove identities", remove_identities)
 MERGE_EQUAL_NODES = Pass(
     "merge equal nodes",
     merge_equal_nodes,

@@ -1,6 +1,7 @@
 """Models as exporters leave them are read, mean the same, and get right gradients.
 
-`scripts/make_exported_models.py` made the files, with PyTorch 2.13.
+`scripts/make_exported_models.py` made the files, with PyTorch 2.13, and
+`scripts/make_sklearn_models.py`, with skl2onnx 1.20 and scikit-learn 1.9.
 """
 
 from pathlib import Path
@@ -39,14 +40,14 @@ def test_what_is_read_computes_the_same(model: Path) -> None:
     sessions = [ort.InferenceSession(m) for m in (model.read_bytes(), to_model(graph))]
     for batch in (1, 3):
         feeds = drawn_input(model, batch)
-        (right,), (found,) = (session.run(None, feeds) for session in sessions)
+        (*_, right), (found,) = (session.run(None, feeds) for session in sessions)
         np.testing.assert_allclose(found, right, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("model", MODELS, ids=lambda m: m.stem)
 def test_gradients_are_right(model: Path) -> None:
     (x,) = drawn_input(model, 2).values()
-    (y,) = ort.InferenceSession(model.read_bytes()).run(None, drawn_input(model, 2))
+    *_, y = ort.InferenceSession(model.read_bytes()).run(None, drawn_input(model, 2))
     target = RNG.normal(size=y.shape)
     assert check_gradients(model, loss="mse", batch=(x, target), directions=2).worst < 1e-4
 
@@ -58,3 +59,14 @@ def test_all_weights_are_trained(model: Path) -> None:
     trained = sum(int(np.prod(p.shape)) for p in plan.layout().parameters)
     stored = [t for t in onnx.load(model).graph.initializer if t.data_type == 1 and len(t.dims) > 1]
     assert trained >= sum(int(np.prod(t.dims)) for t in stored)
+
+
+def test_a_classifier_with_labels_beside_its_probabilities_learns_from_cross_entropy() -> None:
+    """The label goes, the final Softmax is looked through, and the scaling in front stays fixed."""
+    model = Path(__file__).parent / "exported/sklearn_scaled_mlp_classifier_18.onnx"
+    plan = build_plan(model, loss="cross-entropy", name="sklearn")
+    assert plan.classes == 3
+    assert [p.shape for p in plan.layout().parameters] == [(4, 5), (1, 5), (5, 3), (1, 3)]
+    operators = [node.op_type for node in onnx.load_from_string(plan.train_graph()).graph.node]
+    assert "Softmax" not in operators
+    assert "LogSoftmax" in operators

@@ -14,6 +14,7 @@ from edge_sdk.authoring.passes import (
     FOLD_CONSTANTS,
     FREE_RESERVED_NAMES,
     MERGE_EQUAL_NODES,
+    REMOVE_IDENTITIES,
     REMOVE_UNUSED,
     TO_FLOAT64,
     Pass,
@@ -159,3 +160,28 @@ def test_a_product_of_batch_sizes_stays_computed() -> None:
         }"""
     )
     assert [n.op for n in run_passes(graph, FOLD_CONSTANTS).nodes] == ["Shape", "Mul", "Expand"]
+
+
+def test_identities_go_and_outputs_keep_their_names() -> None:
+    graph = graph_of(
+        """g (float[N,3] x) => (float[N,3] y) {
+            a = Identity(x) b = Cast<to = 1>(a) c = Relu(b) d = Identity(c) e = Neg(d)
+            y = Identity(e)
+        }"""
+    )
+    slim = run_passes(graph, REMOVE_IDENTITIES, REMOVE_UNUSED)
+    assert [(node.op, node.outputs) for node in slim.nodes] == [("Relu", ("c",)), ("Neg", ("y",))]
+    assert result(slim) == result(graph)
+
+
+def test_an_identity_of_an_input_or_a_second_output_stays() -> None:
+    graph = graph_of(
+        """g (float[N,3] x) => (float[N,3] y, float[N,3] z, float[N,3] u) {
+            h = Relu(x) y = Identity(h) z = Identity(h) u = Identity(x)
+        }"""
+    )
+    slim = run_passes(graph, REMOVE_IDENTITIES)
+    assert [node.op for node in slim.nodes] == ["Relu", "Identity", "Identity"]
+    before, after = (run_model(to_model(g), {"x": X}) for g in (graph, slim))
+    for old, new in zip(before, after, strict=True):
+        np.testing.assert_array_equal(old, new)
