@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import contextlib
 import importlib
 import logging
 import sys
@@ -82,7 +83,8 @@ def _run(arguments: argparse.Namespace) -> int:
             plan,
             orders=orders,
             evaluate=_evaluator(settings, plan),
-            on_listening=lambda listening: _tell(settings, listening),
+            on_listening=lambda listening: _announce(settings, listening),
+            tell=_say,
         )
     )
     return 0
@@ -113,15 +115,21 @@ def _evaluator(settings: Settings, plan: Plan) -> Evaluate | None:
     return evaluate
 
 
-def _tell(settings: Settings, listening: Listening) -> None:
+def _announce(settings: Settings, listening: Listening) -> None:
     opened = listening.opened
-    print(f"listening on {listening.url}, run {opened.coordinator.run}, state in {settings.state}")
+    _say(f"listening on {listening.url}, run {opened.coordinator.run}, state in {settings.state}")
     if opened.join_token is None:
-        print("taken up again; devices that joined before need nothing (--new-token for more)")
+        _say("taken up again; devices that joined before need nothing (--new-token for more)")
     else:
-        print("shown once: let a device join with")
-        print(f"  edge-sdk join {listening.url} --token {opened.join_token} --data FILE.npz")
-    print(f"operator token: {opened.operator_token}", flush=True)
+        _say("shown once: let a device join with")
+        _say(f"  edge-sdk join {listening.url} --token {opened.join_token} --data FILE.npz")
+    _say(f"operator token: {opened.operator_token}")
+
+
+def _say(line: str) -> None:
+    """One line on stdout, at once; a terminal that is gone must not end the run."""
+    with contextlib.suppress(OSError):
+        print(line, flush=True)
 
 
 COMMAND = Command(

@@ -102,13 +102,17 @@ async def serve(
     orders: Orders,
     evaluate: Evaluate | None,
     on_listening: Callable[[Listening], None],
+    tell: Callable[[str], None],
 ) -> None:
     """Serve until the process is told to stop (SIGINT, SIGTERM), or the run cannot go on."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
-    async with listen(settings, plan, orders=orders, evaluate=evaluate) as listening:
+    outside = Surroundings(tell=tell)
+    async with listen(
+        settings, plan, orders=orders, evaluate=evaluate, outside=outside
+    ) as listening:
         on_listening(listening)
         told = asyncio.ensure_future(_until(stop))
         waits: list[asyncio.Future[None]] = [told, listening.opened.failed]

@@ -14,7 +14,7 @@ from edge_sdk.values import Commit, Vector
 from server_ref import rounds
 from server_ref.coordinator.current import CurrentRound, RoundParts
 from server_ref.coordinator.limits import PATIENT_ROUNDS, recess_s
-from server_ref.coordinator.parts import Evaluate, RunParts
+from server_ref.coordinator.parts import RunParts
 from server_ref.downlink import derive_seed
 from server_ref.rounds import Phase, Round, Rules
 from server_ref.settings import Terms
@@ -63,8 +63,8 @@ class Cycle:
         self.fruitless = 0
         """Rounds in a row, up to the latest, that made no version."""
         self.stopping = asyncio.Event()
-        self.published = asyncio.Event()
-        """Set when a round ended; cleared by who evaluates."""
+        self.round_ended = asyncio.Event()
+        """Set when a round ended; cleared by who follows the run."""
         self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         """Gets the exception when a background job dies: a bug, so the server should end."""
         self._parts = parts
@@ -90,9 +90,7 @@ class Cycle:
             if opening is not None:
                 await parts.write(partial(self._record_opening, opening))
                 await self._enter(opening)
-        self._spawn(self._watch())
-        if parts.evaluate is not None:
-            self._spawn(self._evaluate_missing(parts.evaluate))
+        self.spawn(self._watch())
 
     async def stop(self) -> None:
         """Let what is being written be written; the next start goes on from there."""
@@ -205,12 +203,12 @@ class Cycle:
 
     def _begin_closing(self, count_unfinished: bool) -> None:
         if self.current is not None:
-            self._closing = self._spawn(self._close(self.current, count_unfinished))
+            self._closing = self.spawn(self._close(self.current, count_unfinished))
 
     async def _close(self, current: CurrentRound, count_unfinished: bool) -> None:
         """End the round and begin the next."""
         end = partial(self._end, current, count_unfinished=count_unfinished)
-        settled, opening, weights = await self._insist(end)
+        settled, opening, weights = await self.insist(end)
         current.state = settled
         published = settled.phase is Phase.PUBLISHED
         self.model_version += published
@@ -223,9 +221,9 @@ class Cycle:
         if opening is None:
             self.current = None
         else:
-            await self._insist(partial(self._enter, opening, weights))
+            await self.insist(partial(self._enter, opening, weights))
         current.ended.set()
-        self.published.set()
+        self.round_ended.set()
         await self._in_thread(current.parts.log.close)
 
     def _count_end(self, *, made_version: bool, over: bool = True) -> None:
@@ -234,12 +232,13 @@ class Cycle:
 
     def _complain(self, trouble: str) -> None:
         recess = recess_s(fruitless=self.fruitless, pace_s=self._parts.settings.pace_s)
-        log.error(
-            "%d rounds in a row made no version; nobody is admitted for %.0f s. Last trouble: %s",
-            self.fruitless,
-            recess,
-            ascii(trouble) if trouble else "too few updates at the deadline",
+        last = ascii(trouble) if trouble else "too few updates at the deadline"
+        line = (
+            f"WARNING: {self.fruitless} rounds in a row made no version; nobody is admitted for "
+            f"{recess:.0f} s. Last trouble: {last}"
         )
+        log.error("%s", line)
+        self._parts.outside.tell(line)
 
     async def _end(
         self, current: CurrentRound, *, count_unfinished: bool
@@ -278,7 +277,7 @@ class Cycle:
         log.info("round %d %s, %d updates", number, settled.phase, len(settled.counted()))
         return settled, opening, weights
 
-    async def _insist(self, job: Callable[[], Awaitable[T]]) -> T:
+    async def insist(self, job: Callable[[], Awaitable[T]]) -> T:
         """Do `job` again until the disk takes it."""
         while True:
             try:
@@ -301,30 +300,8 @@ class Cycle:
         with contextlib.suppress(Refused):
             await self._parts.record_traffic()
 
-    async def _evaluate_missing(self, evaluate: Evaluate) -> None:
-        """Measure every published version that has no figures, for ever."""
-        parts = self._parts
-        run = parts.run.run
-        while True:
-            self.published.clear()
-            for number, version in parts.read(lambda c: records.unevaluated(c, run)):
-                row = parts.read(partial(records.version, run=run, number=version))
-                if row is None:
-                    raise RuntimeError(f"round {number} published no version {version}")
-                evaluation = await asyncio.to_thread(
-                    lambda r: evaluate(parts.library.weights(r)), row
-                )
-                await self._insist(
-                    partial(
-                        parts.write,
-                        partial(
-                            records.add_evaluation, run=run, number=number, evaluation=evaluation
-                        ),
-                    )
-                )
-            await self.published.wait()
-
-    def _spawn(self, job: Coroutine[None, None, None]) -> "asyncio.Task[None]":
+    def spawn(self, job: Coroutine[None, None, None]) -> "asyncio.Task[None]":
+        """Run `job` until the run stops; should it die, the run has failed."""
         task = asyncio.ensure_future(job)
         self._background.add(task)
         task.add_done_callback(self._finished)

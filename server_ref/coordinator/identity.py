@@ -40,11 +40,13 @@ class Registry:
     def __len__(self) -> int:
         return len(self._by_hash)
 
-    def add(self, token_hash: str, device: str) -> None:
-        """Know a new device, or a known one by a new token only."""
+    def add(self, token_hash: str, device: str) -> bool:
+        """Know a new device, or a known one by a new token only; whether it is new."""
+        new = device not in self._hash_of
         self._by_hash.pop(self._hash_of.get(device, ""), None)
         self._by_hash[token_hash] = (device, False)
         self._hash_of[device] = token_hash
+        return new
 
     def device_of(self, token: str) -> str:
         """The device whose token this is.

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Iterable
 
 from edge_sdk.errors import Misuse
 from edge_sdk.plan import Plan
+from server_ref.coordinator.aftermath import Aftermath
 from server_ref.coordinator.cycle import Cycle
 from server_ref.coordinator.identity import hash_token
 from server_ref.coordinator.parts import Evaluate, RunParts, Surroundings
@@ -85,6 +86,7 @@ async def open_run(
         cycle = Cycle(parts)
         try:
             await cycle.start()
+            cycle.spawn(Aftermath(parts, cycle).follow())
             yield Opened(
                 Coordinator(parts, cycle),
                 _operator_token(folder, outside),

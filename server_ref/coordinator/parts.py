@@ -23,6 +23,10 @@ Evaluate = Callable[[Vector], Evaluation]
 """Measures exact weights; runs in a thread."""
 
 
+def _tell_nobody(_line: str) -> None:
+    """For servers without a terminal."""
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Surroundings:
     """What the run takes from outside, so that tests can put something else there."""
@@ -32,6 +36,8 @@ class Surroundings:
     """For people, and for when join tokens expire; nothing else is decided by it."""
     sync: Sync = os.fsync
     new_token: Callable[[], str] = new_token
+    tell: Callable[[str], None] = _tell_nobody
+    """Shows the operator a line."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

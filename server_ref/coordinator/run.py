@@ -75,7 +75,9 @@ class Coordinator:
             at=self._parts.outside.wall_s(),
         )
         device = await self._parts.write(change)
-        self.devices.add(hash_token(token), device)
+        new = self.devices.add(hash_token(token), device)
+        if new:
+            self._parts.outside.tell(f"device {device} joined, named {request.facts.name!a}")
         return Enrolled(device=device, token=token)
 
     async def check_in(

@@ -19,7 +19,7 @@ async def summarise(parts: RunParts, cycle: Cycle, *, devices: int) -> RunSummar
     found = await asyncio.to_thread(parts.read, partial(_rounds, run=parts.run.run))
     rounds = tuple(_round(parts, cycle, *one) for one in found)
     pending = parts.evaluate is not None and any(
-        one.state == "published" and one.loss is None for one in rounds
+        row.state == "published" and not row.measured for row, _, _ in found
     )
     return RunSummary(
         run=parts.run.run,

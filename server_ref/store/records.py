@@ -38,6 +38,8 @@ class RoundRow:
     closed_at: float | None
     loss: float | None
     accuracy: float | None
+    measured: bool
+    """Whether figures were sought; there are none where that failed."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -215,16 +217,18 @@ def close_round(
 def rounds(connection: sqlite3.Connection, run: str) -> list[RoundRow]:
     """Every round, oldest first."""
     rows = connection.execute(
-        "SELECT round, state, model_version, terms, opened_at, closed_at, loss, accuracy"
-        " FROM rounds WHERE run = ? ORDER BY round",
+        "SELECT round, state, model_version, terms, opened_at, closed_at, loss, accuracy,"
+        " measured FROM rounds WHERE run = ? ORDER BY round",
         (run,),
     )
-    return [
-        RoundRow(
-            row[0], row[1], row[2], TERMS.validate_json(row[3]), row[4], row[5], row[6], row[7]
-        )
-        for row in rows
-    ]
+    return [_round(row) for row in rows]
+
+
+def _round(row: sqlite3.Row) -> RoundRow:
+    terms = TERMS.validate_json(row[3])
+    return RoundRow(
+        row[0], row[1], row[2], terms, row[4], row[5], row[6], row[7], measured=bool(row[8])
+    )
 
 
 def add_admission(connection: sqlite3.Connection, run: str, number: int, device: str) -> None:
@@ -336,23 +340,14 @@ def last_version(connection: sqlite3.Connection, run: str) -> int:
     return int(connection.execute(query, (run,)).fetchone()[0])
 
 
-def unevaluated(connection: sqlite3.Connection, run: str) -> list[tuple[int, int]]:
-    """Round and version of every published version without figures, oldest first."""
-    rows = connection.execute(
-        "SELECT round, model_version + 1 FROM rounds"
-        " WHERE run = ? AND state = 'published' AND loss IS NULL ORDER BY round",
-        (run,),
-    )
-    return [(row[0], row[1]) for row in rows]
-
-
 def add_evaluation(
-    connection: sqlite3.Connection, run: str, number: int, evaluation: Evaluation
+    connection: sqlite3.Connection, run: str, number: int, evaluation: Evaluation | None
 ) -> None:
-    """Record how good the version is that a round made."""
+    """Record how good the version is that a round made; None where that cannot be told."""
+    figures = (None, None) if evaluation is None else (evaluation.loss, evaluation.accuracy)
     connection.execute(
-        "UPDATE rounds SET loss = ?, accuracy = ? WHERE run = ? AND round = ?",
-        (evaluation.loss, evaluation.accuracy, run, number),
+        "UPDATE rounds SET loss = ?, accuracy = ?, measured = 1 WHERE run = ? AND round = ?",
+        (*figures, run, number),
     )
 
 
