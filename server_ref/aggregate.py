@@ -39,10 +39,6 @@ class WeightedSum:
         np.divide(self._sums, self._weights, out=mean, where=self._weights > 0)
         return mean
 
-    def coverage(self) -> float:
-        """Share of coordinates that at least one chunk covered."""
-        return float(np.count_nonzero(self._weights)) / len(self._weights)
-
 
 def move(weights: Vector, by: NDArray[np.float64]) -> Vector:
     """New float32 weights: `weights + by`, added in float64 and rounded once."""

@@ -19,7 +19,12 @@ T = TypeVar("T")
 TOKEN: TypeAdapter[str] = TypeAdapter(Token)
 
 SILENCE_S = 60.0
-"""A body that stays silent this long counts as broken off."""
+"""A body that stays silent this long is given up."""
+
+SLOWEST_BYTES_PER_S = 500.0
+"""A body that comes slower than this over all, beyond `SILENCE_S`, is given up."""
+
+GIVEN_UP_RETRY_S = 5.0
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -104,25 +109,30 @@ class Exchange:
 
         Raises:
             TooLarge: it has, or says it has, more than `limit` bytes.
-            Truncated: the connection broke, or stayed silent.
+            Truncated: the connection broke.
+            Refused: `busy` when it stays silent or takes too long for its size.
             Malformed: it is encoded in some way.
         """
         if self.request.headers.get("Content-Encoding", "identity") != "identity":
             raise Malformed("encoded bodies are not taken")
         if (self.request.content_length or 0) > limit:
             raise TooLarge(f"body of {self.request.content_length} bytes, limit {limit}")
-        while block := await self._block():
+        size = self.request.content_length or limit
+        until_s = _clock_s() + SILENCE_S + size / SLOWEST_BYTES_PER_S
+        while block := await self._block(until_s):
             self.bytes_up += len(block)
             if self.bytes_up > limit:
                 raise TooLarge(f"body over {limit} bytes")
             yield block
 
-    async def _block(self) -> bytes:
+    async def _block(self, until_s: float) -> bytes:
         try:
-            async with asyncio.timeout(SILENCE_S):
+            async with asyncio.timeout_at(min(until_s, _clock_s() + SILENCE_S)):
                 return await self.request.content.readany()
         except TimeoutError:
-            raise Truncated(f"silent for {SILENCE_S:.0f} s") from None
+            raise Refused(
+                Reason.BUSY, "the body came too slowly", retry_after_s=GIVEN_UP_RETRY_S
+            ) from None
         except (aiohttp.ClientError, web.HTTPException, ConnectionError) as error:
             raise Truncated(f"the body broke off: {type(error).__name__}") from None
 
@@ -140,3 +150,7 @@ class Exchange:
         body = dump_json(message)
         self.bytes_down += len(body)
         return web.Response(body=body, content_type=JSON_TYPE)
+
+
+def _clock_s() -> float:
+    return asyncio.get_running_loop().time()

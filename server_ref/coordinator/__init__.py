@@ -5,6 +5,7 @@
 `run`           what every call needs of the run
 `cycle`         from one round to the next
 `current`       one round while it runs
+`aftermath`     what follows a round: its version is measured, the operator told (`telling`)
 `parts`         what these work with; `identity`, `traffic`, `publishing`, `summary`, `limits`
 =============== ==============================================================
 

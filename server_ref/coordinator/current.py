@@ -372,6 +372,11 @@ class CurrentRound:
         for update in updates:
             await self._add(await self._decode(update.device, longest=math.inf), update)
 
+    def close_again(self, *, count_unfinished: bool) -> None:
+        """Go on closing: what devices were told is closed stays closed."""
+        self.state = rounds.reclose(self.state)
+        self.parts.closing(count_unfinished)
+
     async def _work(self, job: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self.parts.worker, job)
 

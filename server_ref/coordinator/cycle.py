@@ -191,7 +191,10 @@ class Cycle:
             parts.read(lambda c: records.updates(c, run, number)),
         )
         log.info("round %d taken up again with %d chunks", number, len(entries))
-        self.tick()
+        if row.closing is None:
+            self.tick()
+        else:
+            current.close_again(count_unfinished=row.closing)
 
     # ------------------------------------------------------------------ commits and the end
 
@@ -207,6 +210,13 @@ class Cycle:
 
     async def _close(self, current: CurrentRound, count_unfinished: bool) -> None:
         """End the round and begin the next."""
+        mark = partial(
+            records.mark_closing,
+            run=self._parts.run.run,
+            number=current.number,
+            count_unfinished=count_unfinished,
+        )
+        await self.insist(partial(self._parts.write, mark))
         end = partial(self._end, current, count_unfinished=count_unfinished)
         settled, opening, weights = await self.insist(end)
         current.state = settled

@@ -89,6 +89,11 @@ def recommit(state: Round, committed: Iterable[tuple[str, int, int]], *, now_s: 
     )
 
 
+def reclose(state: Round) -> Round:
+    """A restored round that had begun to close takes nothing more."""
+    return dataclasses.replace(state, phase=Phase.CLOSING)
+
+
 def _admit(state: Round, event: CheckIn, now_s: float) -> Decision:
     member = state.members.get(event.device)
     if member is None:

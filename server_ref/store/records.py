@@ -40,6 +40,8 @@ class RoundRow:
     accuracy: float | None
     measured: bool
     """Whether figures were sought; there are none where that failed."""
+    closing: bool | None
+    """Whether unfinished updates count, once the round has begun to close; None before."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -197,6 +199,16 @@ def open_round(
     )
 
 
+def mark_closing(
+    connection: sqlite3.Connection, run: str, number: int, *, count_unfinished: bool
+) -> None:
+    """Record that a round takes nothing more, before anything of it is published."""
+    connection.execute(
+        "UPDATE rounds SET closing = ? WHERE run = ? AND round = ?",
+        (count_unfinished, run, number),
+    )
+
+
 def close_round(
     connection: sqlite3.Connection,
     run: str,
@@ -218,16 +230,24 @@ def rounds(connection: sqlite3.Connection, run: str) -> list[RoundRow]:
     """Every round, oldest first."""
     rows = connection.execute(
         "SELECT round, state, model_version, terms, opened_at, closed_at, loss, accuracy,"
-        " measured FROM rounds WHERE run = ? ORDER BY round",
+        " measured, closing FROM rounds WHERE run = ? ORDER BY round",
         (run,),
     )
     return [_round(row) for row in rows]
 
 
 def _round(row: sqlite3.Row) -> RoundRow:
-    terms = TERMS.validate_json(row[3])
     return RoundRow(
-        row[0], row[1], row[2], terms, row[4], row[5], row[6], row[7], measured=bool(row[8])
+        number=row[0],
+        state=row[1],
+        model_version=row[2],
+        terms=TERMS.validate_json(row[3]),
+        opened_at=row[4],
+        closed_at=row[5],
+        loss=row[6],
+        accuracy=row[7],
+        measured=bool(row[8]),
+        closing=None if row[9] is None else bool(row[9]),
     )
 
 

@@ -8,11 +8,12 @@ from pathlib import Path
 import aiohttp
 import numpy as np
 
-from edge_sdk.codecs import codec_from_spec, frame_ids
+from edge_sdk.codecs import codec_from_frame, codec_from_spec, frame_ids
+from edge_sdk.errors import Corrupt
 from edge_sdk.plan import Plan, StageParts, TensorSpec, load_plan, pack_plan
 from edge_sdk.transport.http import HttpTransport
 from edge_sdk.values import CheckIn, Commit, Enrol, Parameter, Receipt, Task, Vector
-from edge_sdk.wire import HEADER_BYTES, Frame, Kind, pack, unpack
+from edge_sdk.wire import HEADER_BYTES, Frame, FrameReader, Kind, pack, unpack
 from server_ref.app import Listening, listen
 from server_ref.coordinator import NO_ORDERS, Evaluate, Orders, Surroundings
 from server_ref.settings import Settings
@@ -130,6 +131,26 @@ def relabelled(frames: Sequence[bytes], **changes: object) -> list[bytes]:
         pack(dataclasses.replace(unpack(frame), **changes))  # type: ignore[arg-type]  # fields of Frame
         for frame in frames
     ]
+
+
+def unpack_snapshot(data: bytes, *, dimension: int) -> Vector:
+    """The float32 weights that a snapshot's frames carry: what every device holds.
+
+    Raises:
+        Malformed: not the frames of one whole snapshot of `dimension` coordinates.
+    """
+    reader = FrameReader()
+    frames = reader.feed(data)
+    reader.close()
+    weights = np.zeros(dimension, np.float32)
+    if [f.index for f in frames] != list(range(frames[0].count if frames else 1)):
+        raise Corrupt("snapshot is not whole")
+    for frame in frames:
+        if frame.kind is not Kind.SNAPSHOT or frame.dimension != dimension:
+            raise Corrupt(f"not a snapshot of {dimension} coordinates")
+        piece = codec_from_frame(frame.codec, frame.parameter).decode(frame.payload, frame.place)
+        piece.where.put(piece.values, weights)
+    return weights
 
 
 class ScriptedDevice:

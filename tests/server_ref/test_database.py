@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 from edge_sdk.errors import Misuse, Reason, Refused
+from edge_sdk.protocol import dump_json
 from edge_sdk.values import Facts
+from server_ref.settings import Settings
 from server_ref.store import Connection, Database, records
 from server_ref.store.migrations import MIGRATIONS
 
@@ -49,6 +51,35 @@ def test_changes_survive_and_migrations_run_once(path: Path) -> None:
         )
         assert applied == len(MIGRATIONS)
         database.close()
+
+
+def test_a_folder_of_the_first_form_is_brought_up_to_date(path: Path) -> None:
+    old = sqlite3.connect(path, isolation_level=None)
+    old.execute("CREATE TABLE migrations (number INTEGER PRIMARY KEY, name TEXT) STRICT")
+    old.executescript(MIGRATIONS[0][1])
+    old.execute("INSERT INTO migrations VALUES (0, ?)", (MIGRATIONS[0][0],))
+    old.execute("INSERT INTO devices VALUES ('a0', 'hash', '{}', 1.0, 0)")
+    old.execute("INSERT INTO runs VALUES ('r', 'p', 1, 1.0)")
+    terms = Settings(plan=path).terms()
+    for number, loss in ((1, 0.5), (2, None)):
+        row = (
+            "r",
+            number,
+            "published",
+            number - 1,
+            dump_json(terms).decode(),
+            1.0,
+            2.0,
+            loss,
+            None,
+        )
+        old.execute("INSERT INTO rounds VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
+    old.close()
+    database = Database(path)
+    assert database.read(names) == ["a0"]
+    found = database.read(lambda c: records.rounds(c, "r"))
+    assert [(row.measured, row.closing) for row in found] == [(True, None), (False, None)]
+    database.close()
 
 
 def test_a_change_that_raises_is_undone_alone(path: Path) -> None:

@@ -19,7 +19,6 @@ from edge_sdk.values import CheckIn, Evaluation, Finished, RunSummary, Vector, W
 from edge_sdk.wire import Frame, unpack
 from server_ref.app import Listening
 from server_ref.coordinator import Surroundings
-from server_ref.downlink import unpack_snapshot
 from tests.server_ref.serving import (
     DIMENSION,
     ManualTime,
@@ -29,6 +28,7 @@ from tests.server_ref.serving import (
     http,
     serving,
     small_plan,
+    unpack_snapshot,
 )
 
 

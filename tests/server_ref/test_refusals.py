@@ -31,7 +31,6 @@ from edge_sdk.protocol import (
 from edge_sdk.values import CheckIn, Commit, Decline, Enrol, Finished, Refusal, Task
 from edge_sdk.wire import Kind, pack, unpack
 from server_ref.app import Listening
-from server_ref.downlink import unpack_snapshot
 from server_ref.store import Database, Folder, records
 from tests.server_ref.serving import (
     DIMENSION,
@@ -43,6 +42,7 @@ from tests.server_ref.serving import (
     relabelled,
     serving,
     small_plan,
+    unpack_snapshot,
 )
 
 RANDOM = np.random.Generator(np.random.PCG64(5)).bytes(3000)
@@ -483,3 +483,32 @@ async def test_no_stranger_gets_a_server_error(
                 await writer.wait_closed()
         await _still_sound(s)
     assert [r.getMessage() for r in caplog.records if r.exc_info] == []
+
+
+@pytest.mark.parametrize(("silence_s", "drip_s"), [(0.1, None), (0.3, 0.05)])
+async def test_a_body_that_comes_too_slowly_is_given_up_for_later(
+    silence_s: float, drip_s: float | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("server_ref.api.exchange.SILENCE_S", silence_s)
+    monkeypatch.setattr("server_ref.api.exchange.SLOWEST_BYTES_PER_S", 1e9)
+    async with scene(tmp_path) as s:
+        port = int(s.at.url.rsplit(":", 1)[1])
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(
+            f"POST {s.path(UPDATE)} HTTP/1.1\r\nHost: x\r\nContent-Length: 3000\r\n"
+            f"Authorization: Bearer {s.a.token}\r\n\r\n".encode()
+        )
+        answer = asyncio.ensure_future(reader.readuntil(b"}"))
+        while not answer.done():
+            if drip_s is not None:
+                writer.write(b"E")
+            await asyncio.wait([answer], timeout=drip_s)
+        head, _, body = answer.result().partition(b"\r\n\r\n")
+        refusal = load_json(Refusal, body)
+        assert refusal.reason == Reason.BUSY
+        assert refusal.retry_after_s
+        assert b"Retry-After" in head
+        writer.close()
+        with contextlib.suppress(ConnectionError):
+            await writer.wait_closed()
+        await _still_sound(s)

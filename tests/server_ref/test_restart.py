@@ -1,5 +1,6 @@
 """Promise: a server that is stopped or dies goes on where it was, to the same model bit for bit."""
 
+import asyncio
 import contextlib
 import errno
 import os
@@ -209,3 +210,27 @@ async def test_a_round_that_cannot_be_published_yet_is_published_later(
             assert isinstance(end, Finished)
         (one,) = (await at.opened.coordinator.summary()).rounds
         assert (one.committed, one.partial) == (1, 1)
+
+
+async def test_a_round_that_began_to_close_stays_closed_after_a_restart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("server_ref.coordinator.cycle.RETRY_S", 0.02)
+    disk, time = FullDisk(), ManualTime()
+    outside = Surroundings(sync=disk.sync, now_s=time.now_s)
+    async with serving(tmp_path, outside=outside) as at, device(at, 0) as a:
+        task, token = await a.task(), a.token
+        frames = a.frames(task)
+        await a.transport.upload(task, frames[:2])
+        disk.full = True
+        time.at_s += 1000
+        with pytest.raises(Refused) as refused:
+            await a.transport.upload(task, frames[2:])
+        assert refused.value.reason is Reason.ROUND_CLOSED
+        await asyncio.sleep(0.1)
+    async with serving(tmp_path) as at, device(at, 0, token=token) as a:
+        assert (await a.task()).round == 2
+        assert (await a.transport.progress(task)).held == ((0, 2),)
+        with pytest.raises(Refused) as refused:
+            await a.transport.upload(task, frames[2:])
+        assert refused.value.reason is Reason.ROUND_CLOSED
