@@ -17,7 +17,15 @@ from server_ref.coordinator.run import Coordinator
 from server_ref.coordinator.traffic import TrafficCounter
 from server_ref.downlink import derive_seed
 from server_ref.settings import Settings
-from server_ref.store import Connection, Database, Folder, lock_folder, records, write_durably
+from server_ref.store import (
+    Connection,
+    Database,
+    Folder,
+    identities,
+    lock_folder,
+    records,
+    write_durably,
+)
 from server_ref.store.records import RunRow
 
 
@@ -125,11 +133,11 @@ def _join_token(
     As long as no device has joined nobody may ever have seen an earlier token: the server may have
     died before it was shown.
     """
-    if database.read(records.devices) and not orders.new_token:
+    if database.read(identities.devices) and not orders.new_token:
         return None
     token = outside.new_token()
     database.write(
-        lambda c: records.add_join_token(
+        lambda c: identities.add_join_token(
             c,
             hash_token(token),
             uses=orders.token_uses or settings.join_uses or settings.cohort,
@@ -141,7 +149,7 @@ def _join_token(
 
 def _revoke(database: Database, wanted: Iterable[str]) -> None:
     """Withdraw devices; all of `wanted` or, when one of them is not clear, none."""
-    names = database.read(records.device_names)
+    names = database.read(identities.device_names)
     found: list[str] = []
     for one in wanted:
         matching = [device for device, name in names.items() if one in {device, name}]
@@ -153,7 +161,7 @@ def _revoke(database: Database, wanted: Iterable[str]) -> None:
 
     def change(connection: Connection) -> None:
         for device in found:
-            records.revoke_device(connection, device)
+            identities.revoke_device(connection, device)
 
     database.write(change).result()
 

@@ -29,7 +29,7 @@ from server_ref.coordinator.limits import most_chunks, most_update_bytes, pause_
 from server_ref.coordinator.parts import RunParts
 from server_ref.coordinator.summary import summarise
 from server_ref.downlink import derive_seed
-from server_ref.store import records
+from server_ref.store import identities, records
 from server_ref.store.records import VersionRow
 
 log = logging.getLogger(__name__)
@@ -42,7 +42,7 @@ class Coordinator:
         self.plan = parts.plan
         self.run = parts.run.run
         self.traffic = parts.traffic
-        self.devices = Registry(parts.read(records.devices))
+        self.devices = Registry(parts.read(identities.devices))
         self._parts = parts
         self._cycle = cycle
         self._pauses = 0
@@ -66,7 +66,7 @@ class Coordinator:
         """
         token = self._parts.outside.new_token()
         change = partial(
-            records.enrol_device,
+            identities.enrol_device,
             join_hash=hash_token(request.join_token),
             attempt_hash=hash_attempt(request.join_token, request.attempt),
             name=lambda n: f"{derive_seed(self._parts.run.seed, 'device', n):014x}{n:018x}",

@@ -2,19 +2,17 @@
 
 import dataclasses
 import sqlite3
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Literal
 
 from pydantic import TypeAdapter
 
-from edge_sdk.errors import Reason, Refused
 from edge_sdk.protocol import dump_json
-from edge_sdk.values import Commit, Evaluation, Facts, Range, Receipt
+from edge_sdk.values import Commit, Evaluation, Range, Receipt
 from server_ref.settings import Terms
 
 RANGES = TypeAdapter(tuple[Range, ...])
 TERMS = TypeAdapter(Terms)
-FACTS = TypeAdapter(Facts)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -78,7 +76,7 @@ class Traffic:
     bytes_down: int
 
 
-# ------------------------------------------------------------------ run and identities
+# ------------------------------------------------------------------ the run
 
 
 def find_run(connection: sqlite3.Connection) -> RunRow | None:
@@ -91,92 +89,6 @@ def begin_run(connection: sqlite3.Connection, run: RunRow, first: VersionRow, at
     """Record a new run and its version 0."""
     connection.execute("INSERT INTO runs VALUES (?, ?, ?, ?)", (run.run, run.plan, run.seed, at))
     add_version(connection, run.run, first)
-
-
-def add_join_token(
-    connection: sqlite3.Connection, token_hash: str, *, uses: int, expires_at: float
-) -> None:
-    """Let `uses` devices join until `expires_at`."""
-    connection.execute("INSERT INTO join_tokens VALUES (?, ?, ?)", (token_hash, uses, expires_at))
-
-
-def enrol_device(
-    connection: sqlite3.Connection,
-    *,
-    join_hash: str,
-    attempt_hash: str | None,
-    name: Callable[[int], str],
-    token_hash: str,
-    facts: Facts,
-    at: float,
-) -> str:
-    """Use a join token once and record the device, both or neither; its id.
-
-    An `attempt_hash` that made a device before gives that device, whose token is replaced; the join
-    token's uses are left alone, but it may not have expired.
-
-    `name` gives the id of the device that is the n-th to join.
-
-    Raises:
-        Refused: `unauthorised` when the token is unknown, used up or expired; which is not told.
-            `revoked` when the attempt's device was withdrawn.
-    """
-    known = _renew_device(connection, join_hash, attempt_hash, token_hash, at)
-    if known is not None:
-        return known
-    used = connection.execute(
-        "UPDATE join_tokens SET uses_left = uses_left - 1"
-        " WHERE hash = ? AND uses_left > 0 AND expires_at > ?",
-        (join_hash, at),
-    )
-    if used.rowcount != 1:
-        raise Refused(Reason.UNAUTHORISED, "join token unknown, used up or expired")
-    device = name(int(connection.execute("SELECT count(*) FROM devices").fetchone()[0]))
-    connection.execute(
-        "INSERT INTO devices (device, token_hash, facts, enrolled_at, attempt_hash)"
-        " VALUES (?, ?, ?, ?, ?)",
-        (device, token_hash, dump_json(facts).decode(), at, attempt_hash),
-    )
-    return device
-
-
-def _renew_device(
-    connection: sqlite3.Connection,
-    join_hash: str,
-    attempt_hash: str | None,
-    token_hash: str,
-    at: float,
-) -> str | None:
-    """The device that this attempt made before, with its new token; None when there is none."""
-    found = connection.execute(
-        "SELECT device, revoked FROM devices WHERE attempt_hash = ? AND EXISTS"
-        " (SELECT 1 FROM join_tokens WHERE hash = ? AND expires_at > ?)",
-        (attempt_hash, join_hash, at),
-    ).fetchone()
-    if found is None:
-        return None
-    if found[1]:
-        raise Refused(Reason.REVOKED, "the operator withdrew this device")
-    device = str(found[0])
-    connection.execute("UPDATE devices SET token_hash = ? WHERE device = ?", (token_hash, device))
-    return device
-
-
-def device_names(connection: sqlite3.Connection) -> dict[str, str]:
-    """What every device calls itself, by id, in the order of enrolment."""
-    rows = connection.execute("SELECT device, facts FROM devices ORDER BY enrolled_at, device")
-    return {row[0]: FACTS.validate_json(row[1]).name for row in rows}
-
-
-def devices(connection: sqlite3.Connection) -> list[tuple[str, str, bool]]:
-    """Token hash, device and whether it is revoked, of every device."""
-    rows = connection.execute("SELECT token_hash, device, revoked FROM devices")
-    return [(row[0], row[1], bool(row[2])) for row in rows]
-
-
-def revoke_device(connection: sqlite3.Connection, device: str) -> None:
-    """Withdraw a device."""
-    connection.execute("UPDATE devices SET revoked = 1 WHERE device = ?", (device,))
 
 
 # ------------------------------------------------------------------ rounds

@@ -10,7 +10,7 @@ from edge_sdk.errors import Misuse, Reason, Refused
 from edge_sdk.protocol import dump_json
 from edge_sdk.values import Facts
 from server_ref.settings import Settings
-from server_ref.store import Connection, Database, records
+from server_ref.store import Connection, Database, identities, records
 from server_ref.store.migrations import MIGRATIONS
 
 
@@ -21,7 +21,7 @@ def names(connection: Connection) -> list[str]:
 
 def enrol(join: str, device: str) -> Callable[[Connection], str]:
     def change(connection: Connection) -> str:
-        return records.enrol_device(
+        return identities.enrol_device(
             connection,
             join_hash=join,
             attempt_hash=None,
@@ -43,7 +43,9 @@ def test_changes_survive_and_migrations_run_once(path: Path) -> None:
     for start in range(2):
         database = Database(path)
         if start == 0:
-            database.write(lambda c: records.add_join_token(c, "j", uses=1, expires_at=9)).result()
+            database.write(
+                lambda c: identities.add_join_token(c, "j", uses=1, expires_at=9)
+            ).result()
             database.write(enrol("j", "a")).result()
         assert database.read(names) == ["a0"]
         applied = database.read(
@@ -84,7 +86,7 @@ def test_a_folder_of_the_first_form_is_brought_up_to_date(path: Path) -> None:
 
 def test_a_change_that_raises_is_undone_alone(path: Path) -> None:
     database = Database(path)
-    database.write(lambda c: records.add_join_token(c, "j", uses=3, expires_at=9)).result()
+    database.write(lambda c: identities.add_join_token(c, "j", uses=3, expires_at=9)).result()
     good = database.write(enrol("j", "a"))
     same_token = database.write(enrol("j", "a"))
     also_good = database.write(enrol("j", "b"))
@@ -98,8 +100,8 @@ def test_a_change_that_raises_is_undone_alone(path: Path) -> None:
 
 def test_a_join_token_admits_as_many_as_it_says_until_it_expires(path: Path) -> None:
     database = Database(path)
-    database.write(lambda c: records.add_join_token(c, "one", uses=1, expires_at=9)).result()
-    database.write(lambda c: records.add_join_token(c, "old", uses=9, expires_at=1.0)).result()
+    database.write(lambda c: identities.add_join_token(c, "one", uses=1, expires_at=9)).result()
+    database.write(lambda c: identities.add_join_token(c, "old", uses=9, expires_at=1.0)).result()
     database.write(enrol("one", "a")).result()
     for join in ("one", "old", "unknown"):
         with pytest.raises(Refused) as refused:
@@ -134,7 +136,7 @@ def test_a_file_that_is_no_database_is_a_storage_refusal(path: Path) -> None:
 
 def test_a_full_disk_refuses_and_leaves_what_was_there(path: Path) -> None:
     database = Database(path)
-    database.write(lambda c: records.add_join_token(c, "j", uses=3, expires_at=9)).result()
+    database.write(lambda c: identities.add_join_token(c, "j", uses=3, expires_at=9)).result()
     pages = database.read(lambda c: c.execute("PRAGMA page_count").fetchone()[0])
     database.write(lambda c: c.execute(f"PRAGMA max_page_count={pages}")).result()
     with pytest.raises(Refused) as refused:

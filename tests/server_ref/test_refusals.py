@@ -31,7 +31,7 @@ from edge_sdk.protocol import (
 from edge_sdk.values import CheckIn, Commit, Decline, Enrol, Finished, Refusal, Task
 from edge_sdk.wire import Kind, pack, unpack
 from server_ref.app import Listening
-from server_ref.store import Database, Folder, records
+from server_ref.store import Database, Folder, identities
 from tests.server_ref.serving import (
     DIMENSION,
     ScriptedDevice,
@@ -426,8 +426,8 @@ async def test_a_revoked_device_is_told_so(tmp_path: Path) -> None:
     async with serving(tmp_path) as at, device(at, 0) as a:
         token = a.token
     database = Database(Folder(tmp_path).database)
-    (one,) = database.read(records.devices)
-    database.write(lambda c: records.revoke_device(c, one[1])).result()
+    (one,) = database.read(identities.devices)
+    database.write(lambda c: identities.revoke_device(c, one[1])).result()
     database.close()
     async with serving(tmp_path) as at, device(at, 0, token=token) as a:
         with pytest.raises(Refused) as refused:
