@@ -5,6 +5,7 @@ import contextlib
 import dataclasses
 import json
 import logging
+import resource
 import signal
 import socket
 import ssl
@@ -22,6 +23,10 @@ from server_ref.store import write_durably
 
 GRACE_S = 3.0
 """How long requests under way may take once the server is stopping."""
+
+MOST_CONNECTIONS = 10_000
+BACKLOG = 512
+"""Connections the system may hold until they are taken."""
 
 EVERYWHERE = frozenset({"0.0.0.0", "::"})  # noqa: S104 - recognised, not chosen
 
@@ -85,14 +90,44 @@ async def listen(
             shutdown_timeout=GRACE_S,
         )
         await runner.setup()
-        try:
-            await web.SockSite(runner, listener, ssl_context=tls).start()
-            listening = Listening(url_of(listener, settings), opened)
-            _announce(settings, listening)
-            yield listening
-        finally:
-            opened.coordinator.prepare_stop()
-            await runner.cleanup()
+        stack.push_async_callback(runner.cleanup)
+        stack.callback(opened.coordinator.prepare_stop)
+        door = await asyncio.get_running_loop().create_server(
+            _bounded(runner), sock=listener, ssl=tls, backlog=BACKLOG
+        )
+        stack.callback(door.close)
+        listening = Listening(url_of(listener, settings), opened)
+        _announce(settings, listening)
+        yield listening
+
+
+class _TooMany(asyncio.Protocol):
+    """A connection there is no room for: cut at once, so that its device comes back later."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Cut it."""
+        if isinstance(transport, asyncio.Transport):
+            transport.abort()
+
+
+def _bounded(runner: web.AppRunner) -> Callable[[], asyncio.BaseProtocol]:
+    """Makes aiohttp's protocol for connections, up to `most_connections`."""
+    server, most = runner.server, most_connections()
+    if server is None:
+        raise RuntimeError("the runner is not set up")
+
+    def protocol() -> asyncio.BaseProtocol:
+        return _TooMany() if len(server.connections) >= most else server()
+
+    return protocol
+
+
+def most_connections() -> int:
+    """Three quarters of the files this process may open: the rest is for logs and models."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return (
+        MOST_CONNECTIONS if soft == resource.RLIM_INFINITY else min(MOST_CONNECTIONS, soft * 3 // 4)
+    )
 
 
 async def serve(

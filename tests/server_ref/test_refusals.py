@@ -512,3 +512,23 @@ async def test_a_body_that_comes_too_slowly_is_given_up_for_later(
         with contextlib.suppress(ConnectionError):
             await writer.wait_closed()
         await _still_sound(s)
+
+
+async def test_connections_beyond_the_most_are_cut_and_welcome_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("server_ref.app.most_connections", lambda: 2)
+    async with serving(tmp_path) as at:
+        port = int(at.url.rsplit(":", 1)[1])
+        idle = [await asyncio.open_connection("127.0.0.1", port) for _ in range(2)]
+        for reader, writer in idle:
+            writer.write(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert b"200" in await reader.readline()
+        with pytest.raises(aiohttp.ClientConnectionError):
+            async with http(at) as client, client.get(HEALTH):
+                pass
+        for _, writer in idle:
+            writer.close()
+            await writer.wait_closed()
+        async with device(at, 0) as a:
+            await a.task()
