@@ -44,7 +44,7 @@ Made = dict[str, dict[str, dict[str, Figures]]]
 BIASED = ("deadzone", "topk", "fedzip", "sign")
 
 GAUSSIAN_TARGETS = dict(zip(RATES, (40, 10.8, 4.1, 1.75, 0.59, 0.107, 0.025, 0.0063), strict=True))
-"""Most NMSE of the best unbiased codec on normal values, from the design notes."""
+"""Most NMSE of the best unbiased codec on normal values; set when the codecs were designed."""
 REAL_TARGETS = dict(zip(RATES, (0.75, 0.60, 0.50, 0.46, 0.48, 0.33, 0.25, 0.20), strict=True))
 """Most NMSE of `blockwise` over EDEN's on updates of networks trained with SGD."""
 

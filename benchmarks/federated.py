@@ -50,7 +50,7 @@ COHORTS: Mapping[tuple[str, str], tuple[int, int]] = MappingProxyType(
         ("sensors-cnn", "all"): (21, 10),
     }
 )
-"""Devices in a round and rounds. (5 of 20 of the digits: as in the design notes.)"""
+"""Devices in a round and rounds. (5 of 20 of the digits: the first setting measured.)"""
 
 
 def _blockwise(rate: float, suffix: str = "", *, shrink: bool = False) -> Scheme:
@@ -211,9 +211,10 @@ def print_table(fleet: str, cohort: str, outcomes: Mapping[str, Sequence[Outcome
         seeds = " ".join("div." if o.diverged else f"{o.accuracy:.3f}" for o in each)
         accuracy = float(np.mean([outcome.accuracy for outcome in each]))
         bits = float(np.mean([outcome.bits for outcome in each]))
-        print(
-            f"{name:24} {bits:8.4g} {sent / 1e6:9.4g} {whole / sent:8.0f} {accuracy:9.4f}  {seeds}"
-        )
+        size = f"{sent / 1e6:9.4g} {whole / sent:8.0f}"
+        if any(outcome.diverged for outcome in each):  # cut short, so its bytes mean nothing
+            size = f"{'-':>9} {'-':>8}"
+        print(f"{name:24} {bits:8.4g} {size} {accuracy:9.4f}  {seeds}")
     if exact:
         wanted = float(np.mean([outcome.accuracy for outcome in exact])) - LOST
         best = least_bytes(outcomes, wanted)

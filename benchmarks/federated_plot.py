@@ -15,6 +15,8 @@ import matplotlib.pyplot as plt
 from benchmarks.cohort import Outcome
 
 MARKERS = "osD^v<>Pp*X"
+DEPTH = 0.12
+"""How far below float32 a panel reaches; what is worse lies on its lower edge."""
 
 
 def draw(tables: Mapping[tuple[str, str], Mapping[str, Sequence[Outcome]]], path: Path) -> None:
@@ -58,22 +60,26 @@ def _panel(
         if not any(outcome.diverged for outcome in each):
             mean_bytes = float(np.mean([outcome.bytes_up for outcome in each]))
             points.setdefault(family_of(scheme), []).append((mean_bytes, accuracy))
+    exact = max(accuracy for _, accuracy in points.get("float32", [(0.0, 0.0)]))
+    floor = max(exact - DEPTH, 0.0)
     for family, where in points.items():
         number = families[family]
         where.sort()
-        accuracies = [accuracy for _, accuracy in where]
+        accuracies = [max(accuracy, floor) for _, accuracy in where]
         if family == "float32":
             axes.axhline(accuracies[0], color="grey", linewidth=0.8)
         axes.plot(
             [sent for sent, _ in where],
             accuracies,
             label=family,
-            color=f"C{number % 10}",
+            color=plt.get_cmap("tab20")(number % 20),
             marker=MARKERS[number % len(MARKERS)],
             linewidth=1,
             markersize=6,
+            clip_on=False,
         )
     axes.set_xscale("log")
     axes.set_xlabel("bytes up, all devices and rounds")
     axes.set_ylabel("test accuracy")
+    axes.set_ylim(bottom=floor)
     axes.grid(visible=True, alpha=0.3)

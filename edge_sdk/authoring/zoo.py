@@ -5,10 +5,13 @@ of the graph, by constants that are not trained.
 """
 
 import dataclasses
-from collections.abc import Sequence
+import inspect
+from collections.abc import Callable, Sequence
 
 import numpy as np
+import onnx
 
+from edge_sdk.authoring.architectures import ARCHITECTURES
 from edge_sdk.authoring.builder import Builder, Value
 from edge_sdk.authoring.graph import Type
 from edge_sdk.authoring.onnx_form import to_model
@@ -16,6 +19,9 @@ from edge_sdk.errors import Misuse
 from edge_sdk.plan.conventions import BATCH_AXIS
 
 _FLOAT = np.dtype(np.float32)
+
+NAMES = ("mlp", "cnn", "lenet", *ARCHITECTURES)
+"""Every model that `make` knows."""
 
 
 def mlp(
@@ -108,6 +114,48 @@ def lenet(
     value = net.builder.op("Relu", net.dense(value, 120, "dense1"))
     value = net.builder.op("Relu", net.dense(value, 84, "dense2"))
     return net.finish(net.dense(value, classes, "logits"))
+
+
+def make(
+    name: str,
+    input_shape: Sequence[int],
+    classes: int,
+    *,
+    scale: float | None = None,
+    mean: float | None = None,
+    seed: int = 0,
+) -> bytes:
+    """Any model of the zoo by name, see `NAMES`.
+
+    Args:
+        name: one of `NAMES`.
+        input_shape: of one example, channels first.
+        classes: outputs.
+        scale: factor on the raw values; None is the model's own default.
+        mean: of the raw values; None is the model's own default.
+        seed: of the initial weights.
+
+    Raises:
+        Misuse: no such model, a shape it cannot take, or scaling for a model of symbols.
+    """
+    own: dict[str, Callable[..., bytes]] = {"mlp": mlp, "cnn": cnn, "lenet": lenet}
+    given = {"scale": scale, "mean": mean}
+    options = {option: value for option, value in given.items() if value is not None}
+    if classes < 1:
+        raise Misuse(f"{classes} classes")
+    if name in own:
+        return own[name](input_shape, classes, seed=seed, **options)
+    if name not in ARCHITECTURES:
+        raise Misuse(f"no model {name!r} in the zoo; there are {', '.join(NAMES)}")
+    architecture: Callable[..., onnx.ModelProto] = ARCHITECTURES[name]
+    unknown = options.keys() - inspect.signature(architecture).parameters.keys()
+    if unknown:
+        raise Misuse(f"{name} takes symbols, which have no {' or '.join(sorted(unknown))}")
+    try:
+        model = architecture(input_shape, classes, seed=seed, **options)
+    except ValueError as error:
+        raise Misuse(f"{name}: {error}") from None
+    return bytes(model.SerializeToString())
 
 
 @dataclasses.dataclass(slots=True)

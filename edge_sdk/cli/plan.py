@@ -59,10 +59,12 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     cuts.add_argument("model", type=Path)
 
     zoo = verbs.add_parser("zoo", help="write a small model to start from, as an ONNX file")
-    zoo.add_argument("architecture", choices=["mlp", "cnn"])
+    zoo.add_argument(
+        "architecture", help="mlp, cnn, lenet, resnet8, …; a wrong name lists them all"
+    )
     zoo.add_argument("--input", type=_shape, required=True, help="one example, e.g. 1x28x28")
     zoo.add_argument("--classes", type=int, required=True)
-    zoo.add_argument("--scale", type=float, default=1 / 255, help="input is multiplied by this")
+    zoo.add_argument("--scale", type=float, help="input is multiplied by this inside the graph")
     zoo.add_argument("--seed", type=int, default=0)
     zoo.add_argument("-o", "--output", type=Path, required=True)
 
@@ -178,9 +180,13 @@ def _cuts(arguments: argparse.Namespace) -> int:
 
 
 def _zoo(arguments: argparse.Namespace) -> int:
-    zoo = _authoring("edge_sdk.authoring.zoo")
-    make = {"mlp": zoo.mlp, "cnn": zoo.cnn}[arguments.architecture]
-    model = make(arguments.input, arguments.classes, scale=arguments.scale, seed=arguments.seed)
+    model = _authoring("edge_sdk.authoring.zoo").make(
+        arguments.architecture,
+        arguments.input,
+        arguments.classes,
+        scale=arguments.scale,
+        seed=arguments.seed,
+    )
     arguments.output.write_bytes(model)
     print(f"written: {arguments.output}")
     return 0

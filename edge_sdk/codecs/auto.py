@@ -1,7 +1,7 @@
 """Pick the codec for one update: the least predicted error at a number of wire bits.
 
 Not a codec of its own: the answer is one of the table's, which a frame header can name. The rules
-are those that measurements on real updates support (design notes, `codec.md` sections 1 and 5):
+are those that measurements on real updates support:
 
 * An unbiased codec is right while the noise in the mean, its error over the number of updates
   averaged, stays harmless (`shrinkage.HARMLESS`); then nothing is lost by a low rate.

@@ -7,7 +7,7 @@ with a shared rotation and plain rounding. So the server may sum in the rotated 
 (`decode_rotated`) and turn the sum back once (`turn_back`), instead of once for each device.
 
 Made for large cohorts at 1.5 bits and more; below about one bit the dither's own noise dominates
-and other codecs are far better (algorithms.md 2.2, codec.md 3). Source of the quantizer: Ziv 1985,
+and other codecs are far better. Source of the quantizer: Ziv 1985,
 Zamir and Feder 1992; in federated learning UVeQFed (arXiv 2006.03262). Payload: FORMAT.md, S.12.
 """
 

@@ -54,7 +54,7 @@ def test_300_spikes_and_normal_values(bits: int) -> None:
 def test_one_round_is_biased_and_the_estimate_shows_it() -> None:
     bias, deviation = squared_bias(Eden(1, rounds=1), with_head(1024, 1, 0.5), draws=100)
     assert deviation < 0.05
-    assert abs(bias - 0.25) < 0.001  # a relative bias of one half: algorithms.md, section 0.3
+    assert abs(bias - 0.25) < 0.001  # a relative bias of one half
 
 
 def test_without_more_rounds_small_blocks_would_be_biased(monkeypatch: pytest.MonkeyPatch) -> None:

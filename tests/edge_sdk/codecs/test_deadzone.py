@@ -63,8 +63,8 @@ def test_more_bits_leave_less_error_and_every_rate_contracts(name: str) -> None:
 def test_the_error_of_normal_values_is_near_the_best_scalar_quantizer() -> None:
     vector = np.random.default_rng(3).standard_normal(1 << 17).astype(np.float32)
     energy = float(np.sum(vector.astype(np.float64) ** 2))
-    # Entropy-coded scalar quantizer at the same bits: .534 and .0976 of algorithms.md 2.2, as the
-    # biased error N / (1 + N).
+    # Entropy-coded scalar quantizer at the same bits: .534 and .0976, as the biased
+    # error N / (1 + N).
     for rate, best in ((1.0, 0.348), (2.0, 0.0889)):
         payloads = DeadZone(rate).encode(vector, seed=0, chunk_bytes=65536)
         error = decoded(DeadZone(rate), payloads, len(vector)).astype(np.float64) - vector

@@ -24,7 +24,7 @@ THEORY = {
     7: 0.00016350,
     8: 0.000041187,
 }
-"""D / (1 - D) of the Lloyd-Max quantizers: algorithms.md, section 1.3."""
+"""D / (1 - D) of the Lloyd-Max quantizers."""
 
 
 def error(codec: Eden, vector: Vector, seed: int) -> float:
