@@ -20,7 +20,7 @@ from edge_sdk.plan.conventions import BATCH_AXIS
 
 _FLOAT = np.dtype(np.float32)
 
-NAMES = ("mlp", "cnn", "lenet", *ARCHITECTURES)
+NAMES = ("mlp", "cnn", *ARCHITECTURES)
 """Every model that `make` knows."""
 
 
@@ -138,7 +138,7 @@ def make(
     Raises:
         Misuse: no such model, a shape it cannot take, or scaling for a model of symbols.
     """
-    own: dict[str, Callable[..., bytes]] = {"mlp": mlp, "cnn": cnn, "lenet": lenet}
+    own: dict[str, Callable[..., bytes]] = {"mlp": mlp, "cnn": cnn}
     given = {"scale": scale, "mean": mean}
     options = {option: value for option, value in given.items() if value is not None}
     if classes < 1:
