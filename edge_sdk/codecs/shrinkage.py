@@ -1,9 +1,10 @@
 """When a round's mean is mostly coding noise: how much to shrink it, and what to ask for.
 
 An unbiased codec with error v leaves noise of energy v times the update's in each update, and
-v / K of it in the mean of K independent ones. Measured on a small CNN and an MLP: while v / K is at most about 3 unbiased noise costs nothing, between 3 and 4
-little, from about 6 on training becomes unstable. Shrinking the mean keeps it stable at the price
-of slower progress; richer updates from fewer devices, or error feedback on them, cure the cause.
+v / K of it in the mean of K independent ones. Measured on a small CNN and an MLP: while v / K is at
+most about 3 unbiased noise costs nothing, between 3 and 4 little, from about 6 on training becomes
+unstable. Shrinking the mean keeps it stable at the price of slower progress; richer updates from
+fewer devices, or error feedback on them, cure the cause.
 
 Source of the factor: James and Stein 1961, in the positive-part form for known noise energy.
 """
