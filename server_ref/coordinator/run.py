@@ -147,7 +147,7 @@ class Coordinator:
         return self._past_receipt(device, number, commit)
 
     async def decline(self, device: str, number: int, decline: Decline) -> Wait:
-        """Take a place back; a round that is over, or was never this device's to wait for, is fine.
+        """Take a place back, durably; for a round that is over there is nothing left to do.
 
         Raises:
             Refused: `not-admitted` where there is no such place, `storage`.
