@@ -82,7 +82,8 @@ async def _send(exchange: Exchange, content: Content) -> web.StreamResponse:
     response = web.StreamResponse(status=200 if whole else 206, headers=headers)
     response.content_length = end - first
     await response.prepare(exchange.request)
-    for offset in range(first, end, PIECE_BYTES):
+    to_send = range(0) if exchange.request.method == "HEAD" else range(first, end, PIECE_BYTES)
+    for offset in to_send:
         piece = await asyncio.to_thread(content.read, offset, min(PIECE_BYTES, end - offset))
         await response.write(piece)
         exchange.bytes_down += len(piece)

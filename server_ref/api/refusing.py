@@ -67,7 +67,8 @@ def _count(exchange: Exchange) -> None:
         return
     coordinator = exchange.coordinator
     number = coordinator.traffic_round(exchange.number)
-    coordinator.traffic.add(number, exchange.device, up=exchange.bytes_up, down=exchange.bytes_down)
+    down = 0 if exchange.request.method == "HEAD" else exchange.bytes_down
+    coordinator.traffic.add(number, exchange.device, up=exchange.bytes_up, down=down)
 
 
 @web.middleware

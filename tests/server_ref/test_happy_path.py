@@ -12,7 +12,7 @@ from pydantic import TypeAdapter
 
 from edge_sdk.codecs import codec_from_spec
 from edge_sdk.errors import Misuse
-from edge_sdk.protocol import RUN, RUNS
+from edge_sdk.protocol import MODEL, PLAN, RUN, RUNS
 from edge_sdk.testing import check_decline, check_transport
 from edge_sdk.transport.http import HttpTransport
 from edge_sdk.values import CheckIn, Evaluation, Finished, RunSummary, Vector, Wait
@@ -280,3 +280,17 @@ async def _summary_when_finished(at: Listening) -> RunSummary:
 
 def _unpacked(frames: list[bytes]) -> list[Frame]:
     return [unpack(frame) for frame in frames]
+
+
+async def test_asking_for_the_head_alone_sends_and_counts_no_body(tmp_path: Path) -> None:
+    async with serving(tmp_path) as at, device(at, 0) as a:
+        task = await a.task()
+        (before,) = (await at.opened.coordinator.summary()).rounds
+        async with http(at, a.token) as client:
+            for path in (MODEL.format(run=task.run, version=0), PLAN.format(digest=task.plan)):
+                async with client.head(path) as response:
+                    assert response.status == 200
+                    assert int(response.headers["Content-Length"]) > 1000
+                    assert await response.read() == b""
+        (after,) = (await at.opened.coordinator.summary()).rounds
+        assert after.bytes_down == before.bytes_down
