@@ -68,10 +68,16 @@ async def open_run(
     """Open the run of `settings.state`; leaving the context stops it cleanly.
 
     Raises:
-        Misuse: the folder belongs to another plan, a newer release, or a running server; no device,
-            or more than one, has a name to revoke.
+        Misuse: the plan has several stages; the folder belongs to another plan, a newer release, or
+            a running server; no device, or more than one, has a name to revoke.
         Refused: `storage`.
     """
+    if plan.stages != 1:
+        # Stage 0 is the smallest: serving it alone would train a part and call it the model.
+        raise Misuse(
+            f"{plan.name} has {plan.stages} stages; this release serves plans of one stage: build "
+            "it without --stages"
+        )
     outside = outside or Surroundings()
     with (
         lock_folder(settings.state) as folder,

@@ -9,10 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from edge_sdk.errors import Corrupt, Reason, Refused
+from edge_sdk.authoring import build_plan, zoo
+from edge_sdk.errors import Corrupt, Misuse, Reason, Refused
 from edge_sdk.values import CheckIn, Finished
 from server_ref.app import Listening
-from server_ref.coordinator import Surroundings
+from server_ref.coordinator import Surroundings, open_run
+from server_ref.settings import Settings
 from server_ref.store import Folder
 from tests.server_ref.serving import ManualTime, ScriptedDevice, device, serving
 
@@ -145,6 +147,17 @@ async def test_bytes_counted_survive_a_restart(tmp_path: Path) -> None:
         (after,) = (await at.opened.coordinator.summary()).rounds
     assert (after.bytes_up, after.bytes_down) == (before.bytes_up, before.bytes_down)
     assert after.bytes_up > 4000
+
+
+async def test_a_plan_of_several_stages_is_refused_before_anything_is_written(
+    tmp_path: Path,
+) -> None:
+    plan = build_plan(zoo.mlp((4,), 2, hidden=(8, 8)), loss="cross-entropy", name="two", stages=2)
+    settings = Settings(plan=tmp_path / "two.plan", state=tmp_path / "state")
+    with pytest.raises(Misuse, match="2 stages"):
+        async with open_run(settings, plan):
+            pass
+    assert not settings.state.exists()
 
 
 async def test_a_damaged_version_is_noticed(tmp_path: Path) -> None:
