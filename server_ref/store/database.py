@@ -16,6 +16,7 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import Generic, TypeVar
 
+from edge_sdk.errors import Reason, Refused
 from server_ref.store.files import storage_refusal
 from server_ref.store.migrations import migrate
 
@@ -75,6 +76,7 @@ class Database:
         except sqlite3.Error as error:
             raise storage_refusal(error) from error
         self._reading = threading.Lock()
+        self._closed = False
         self._queue: queue.SimpleQueue[_Queued[object] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._write_groups, name="database", daemon=True)
         self._thread.start()
@@ -92,9 +94,11 @@ class Database:
         """The answer of a query to what is committed, in the calling thread.
 
         Raises:
-            Refused: `storage`.
+            Refused: `storage`; `busy` once the database is closed.
         """
         with self._reading:
+            if self._closed:
+                raise Refused(Reason.BUSY, "the server is stopping", retry_after_s=5.0)
             try:
                 return query(self._reader)
             except sqlite3.OperationalError as error:
@@ -104,7 +108,9 @@ class Database:
         """Finish what is queued and close the file."""
         self._queue.put(None)
         self._thread.join()
-        self._reader.close()
+        with self._reading:  # SQLite crashes when a connection is closed under a running query
+            self._closed = True
+            self._reader.close()
         self._writer.close()
 
     def _write_groups(self) -> None:

@@ -1,7 +1,9 @@
 """Promise: a change is whole or not at all, and what was answered is on the disk."""
 
 import sqlite3
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -147,3 +149,26 @@ def test_a_full_disk_refuses_and_leaves_what_was_there(path: Path) -> None:
     database.write(lambda c: c.execute("PRAGMA max_page_count=1000000")).result()
     assert database.write(enrol("j", "a")).result() == "a0"
     database.close()
+
+
+def test_closing_waits_for_a_query_and_refuses_later_ones(path: Path) -> None:
+    database = Database(path)
+    under_way, may_go_on = threading.Event(), threading.Event()
+
+    def slow(connection: Connection) -> int:
+        cursor = connection.execute("SELECT 1 UNION ALL SELECT 2")
+        under_way.set()
+        may_go_on.wait(10)
+        return sum(row[0] for row in cursor)
+
+    with ThreadPoolExecutor(2) as pool:
+        reading = pool.submit(database.read, slow)
+        under_way.wait(10)
+        closing = pool.submit(database.close)
+        assert not closing.done()
+        may_go_on.set()
+        assert reading.result() == 3
+        closing.result()
+    with pytest.raises(Refused) as refused:
+        database.read(names)
+    assert refused.value.reason is Reason.BUSY
