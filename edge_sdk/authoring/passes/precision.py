@@ -39,6 +39,8 @@ def _node(node: Node) -> Node:
             attributes[key] = element_type(_DOUBLE)
         else:
             attributes[key] = value
+    if node.op == "ConstantOfShape":
+        attributes.setdefault("value", np.zeros(1, _DOUBLE))  # left out it is a float32 zero
     return dataclasses.replace(node, attributes=attributes)
 
 
