@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import settings
 from sybil import Example, Sybil
 from sybil.parsers.markdown import CodeBlockParser
 
@@ -17,6 +18,11 @@ from edge_sdk.authoring import build_plan, zoo
 from rpi_demo import processes
 
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+
+# At a desk hypothesis looks for new examples; a gate gives one answer for one tree.
+settings.register_profile("ci", derandomize=True, deadline=None)
+if os.environ.get("CI"):
+    settings.load_profile("ci")
 
 
 @pytest.fixture(autouse=True)

@@ -14,6 +14,7 @@ from edge_sdk.authoring.evaluation_windows import (
     maxima,
     resolved_pads,
 )
+from edge_sdk.errors import Unsupported
 
 Ints = Sequence[int] | None
 
@@ -105,7 +106,7 @@ class MaxPool(OpRun):
         strides: Ints = None,
     ) -> tuple[Floats | NDArray[np.int64], ...]:
         if storage_order:
-            raise NotImplementedError("MaxPool with column-major indices")
+            raise Unsupported("MaxPool with column-major indices")
         kernel = kernel_shape or ()
         ones = (1,) * len(kernel)
         strides, dilations, size = strides or ones, dilations or ones, x.shape[2:]
@@ -141,7 +142,7 @@ class MaxUnpool(OpRun):
     ) -> tuple[Floats]:
         kernel = kernel_shape or ()
         if output_shape is not None or any(pads or ()) or list(strides or ()) != list(kernel):
-            raise NotImplementedError("MaxUnpool of windows that do not tile")
+            raise Unsupported("MaxUnpool of windows that do not tile")
         size = [n * k for n, k in zip(x.shape[2:], kernel, strict=True)]
         result = np.zeros((*x.shape[:2], *size), x.dtype)
         result.reshape(-1)[places.reshape(-1)] = x.reshape(-1)

@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx.reference.op_run import OpRun
 
+from edge_sdk.errors import Unsupported
+
 Floats = NDArray[np.floating]
 Step = Callable[[int, Floats, tuple[Floats, ...]], tuple[Floats, ...]]
 """From direction, input row and states to the new states, the one given out first."""
@@ -67,7 +69,7 @@ class _Recurrent(OpRun):
 
     def _refuse(self, lengths: object, layout: int | None, *others: object) -> None:
         if lengths is not None or layout or any(others):
-            raise NotImplementedError("recurrent node with lengths, layout, clip or peepholes")
+            raise Unsupported("recurrent node with lengths, layout, clip or peepholes")
 
 
 class LSTM(_Recurrent):

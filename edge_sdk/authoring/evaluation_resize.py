@@ -13,6 +13,7 @@ from onnx import helper, reference
 from onnx.reference.op_run import OpRun
 
 from edge_sdk.authoring.graph import OPSET, Attribute
+from edge_sdk.errors import Unsupported
 
 Floats = NDArray[np.floating]
 
@@ -64,7 +65,7 @@ class Resize(OpRun):
         if keep_aspect_ratio_policy not in (None, "stretch") or (
             coordinate_transformation_mode == "tf_crop_and_resize"
         ):
-            raise NotImplementedError("Resize that crops or keeps the aspect ratio")
+            raise Unsupported("Resize that crops or keeps the aspect ratio")
         attributes["coordinate_transformation_mode"] = coordinate_transformation_mode or ""
         for number, axis in enumerate(range(x.ndim) if axes is None else axes):
             scale = None if scales is None or not scales.size else float(scales[number])
