@@ -1,13 +1,18 @@
 """Pick the codec for one update: the least predicted error at a number of wire bits.
 
-Not a codec of its own: the answer is one of the table's, which a frame header can name. The rules
-are those that measurements on real updates support:
+`auto:rate=0.5` is a *choice* of codec, not a codec: a server offers it, a policy chooses it, and a
+device resolves it for every update (`choose`) into one of the codecs of `candidates`, which the
+frame header then names. So no decoder knows of it; a server admits what `admitted_ids` lists.
+
+The rules are those that measurements on real updates support:
 
 * An unbiased codec is right while the noise in the mean, its error over the number of updates
   averaged, stays harmless (`shrinkage.HARMLESS`); then nothing is lost by a low rate.
-* Above that a device which comes back does better with a biased code and error feedback.
+* Above that too, if the server shrinks the mean (`shrinkage.judge`), which was measured better
+  than error feedback. Where devices keep residuals instead, a biased code with error feedback.
 * Among unbiased codecs `lowrank` is worth its time where it predicts clearly less error; else
-  `blockwise`, which adapts to uneven and to even updates alike.
+  `blockwise`. Both decide for every block of the model what it gets: blockwise a level for each
+  block of 64 to 4096 coordinates, lowrank a rank for each matrix, 0 allowed.
 """
 
 import dataclasses
@@ -17,13 +22,16 @@ from edge_sdk.codecs.deadzone import DeadZone
 from edge_sdk.codecs.lowrank import LowRank, matrices_of
 from edge_sdk.codecs.raw import Float16, Float32
 from edge_sdk.codecs.shrinkage import HARMLESS
-from edge_sdk.codecs.table import FramedCodec
-from edge_sdk.errors import Misuse
+from edge_sdk.codecs.table import FramedCodec, codec_from_spec, frame_ids, words_of
+from edge_sdk.errors import Misuse, Unsupported
 from edge_sdk.values import Layout, Vector
+
+NAME = "auto"
 
 FLOAT32_RATE = 32.5
 """From here on a vector of any usual size fits as it is, headers included."""
 FLOAT16_RATE = 16.5
+MOST_AUTO_RATE = 64.0
 
 HALF_ERROR = 2.0**-21 / 12
 """Error of float16: rounding in steps of 2**-11 to 2**-10 of a coordinate."""
@@ -44,6 +52,79 @@ class Chosen:
     """Whether the update must go through error feedback (`memory`)."""
     why: str
     """A sentence for people."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Auto:
+    """What an `auto` spec says."""
+
+    rate: float
+    """Wire bits per coordinate, frame headers included, from .01."""
+
+    def __post_init__(self) -> None:
+        if not LEAST_RATE <= self.rate <= MOST_AUTO_RATE:
+            raise Misuse(f"auto takes rates of {LEAST_RATE} to {MOST_AUTO_RATE}, not {self.rate}")
+
+    @property
+    def spec(self) -> str:
+        """The text that names this choice, e.g. `auto:rate=0.5`."""
+        return f"{NAME}:rate={self.rate:.12g}"
+
+
+def auto_from_spec(spec: str) -> Auto | None:
+    """What an `auto` spec says; None for the spec of any codec.
+
+    Raises:
+        Misuse: not the form of a spec.
+        Unsupported: an `auto` that this release does not know.
+    """
+    name, words = words_of(spec)
+    if name != NAME:
+        return None
+    if set(words) != {"rate"}:
+        raise Unsupported(f"{spec!r}: needs rate=… and nothing else")
+    try:
+        return Auto(float(words["rate"]))
+    except (Misuse, ValueError) as error:
+        raise Unsupported(f"{spec!r}: {error}") from None
+
+
+def canonical_spec(spec: str) -> str:
+    """The same text for every way to write the spec of a codec or of `auto`.
+
+    Raises:
+        Misuse: not the form of a spec.
+        Unsupported: a name or parameter this release does not know.
+    """
+    auto = auto_from_spec(spec)
+    return codec_from_spec(spec).spec if auto is None else auto.spec
+
+
+def candidates(rate: float) -> tuple[str, ...]:
+    """Specs of all codecs that `choose` may pick at `rate`.
+
+    Raises:
+        Misuse: `rate` is out of bounds.
+    """
+    rate = Auto(rate).rate
+    if rate >= FLOAT32_RATE:
+        return (Float32().spec,)
+    if rate >= FLOAT16_RATE:
+        return (Float16().spec,)
+    made = min(rate, MOST_RATE)
+    return Blockwise(made).spec, LowRank(made).spec, DeadZone(made).spec
+
+
+def admitted_ids(spec: str) -> frozenset[tuple[int, int]]:
+    """Codec and parameter fields of all frames that a device may send if `spec` is offered.
+
+    Raises:
+        Misuse: not the form of a spec.
+        Unsupported: a name or parameter this release does not know.
+    """
+    auto = auto_from_spec(spec)
+    specs = (spec,) if auto is None else candidates(auto.rate)
+    return frozenset(frame_ids(codec_from_spec(each)) for each in specs)
 
 
 def choose(

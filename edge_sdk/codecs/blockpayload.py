@@ -17,10 +17,11 @@ from edge_sdk.codecs.rice import (
     write_flags,
     write_rice,
 )
+from edge_sdk.codecs.stated import ERROR_BITS
 from edge_sdk.codecs.symbols import read_coefficients, write_coefficients
 from edge_sdk.errors import Corrupt
 
-FRACTION_BITS = 15
+FRACTION_BITS = 8
 _STEP_BIAS = 256
 _MOST_STEP = 2.0**120
 GROUP = 1 << 11
@@ -44,15 +45,18 @@ class Head:
     """First level that is sent, 1 up to 31."""
     fraction: int
     exponent: int
-    """The step is (2**15 + fraction) * 2**(exponent - 15)."""
+    """The step is (2**8 + fraction) * 2**(exponent - 8)."""
+    error_code: int = 0
+    """The sender's expected error of the whole update (`stated`)."""
 
     @classmethod
-    def near(cls, block: int, lowest: int, step: float) -> "Head":
+    def near(cls, block: int, lowest: int, step: float, *, error_code: int) -> "Head":
         """The head whose step is closest to `step`, which is 2**-200 to 2**100."""
         mantissa, exponent = np.frexp(step)
         whole = int(np.rint(mantissa * 2.0 ** (FRACTION_BITS + 1)))
-        exponent = int(exponent) - 1 + (whole >> (FRACTION_BITS + 1))
-        return cls(block, lowest, whole % (1 << FRACTION_BITS), exponent)
+        if whole >> (FRACTION_BITS + 1):  # rounded up to the next power of two
+            whole, exponent = whole >> 1, exponent + 1
+        return cls(block, lowest, whole % (1 << FRACTION_BITS), int(exponent) - 1, error_code)
 
     @property
     def step(self) -> float:
@@ -65,7 +69,7 @@ class Head:
         writer.number(self.lowest, 5)
         writer.number(self.exponent + _STEP_BIAS, 9)
         writer.number(self.fraction, FRACTION_BITS)
-        writer.number(0, 1)
+        writer.number(self.error_code, ERROR_BITS)
 
     @classmethod
     def read(cls, reader: BitReader) -> "Head":
@@ -76,9 +80,9 @@ class Head:
         """
         place, lowest = reader.number(2), reader.number(5)
         exponent, fraction = reader.number(9) - _STEP_BIAS, reader.number(FRACTION_BITS)
-        if place >= len(BLOCK_SIZES) or not lowest or reader.number(1):
+        if place >= len(BLOCK_SIZES) or not lowest:
             raise Corrupt("head of a block payload is outside the format")
-        head = cls(BLOCK_SIZES[place], lowest, fraction, exponent)
+        head = cls(BLOCK_SIZES[place], lowest, fraction, exponent, reader.number(ERROR_BITS))
         if head.step > _MOST_STEP:
             raise Corrupt(f"step of {head.step:g}")
         return head

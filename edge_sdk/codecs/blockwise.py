@@ -32,6 +32,7 @@ from edge_sdk.codecs.blockpayload import (
 from edge_sdk.codecs.fitting import FRAME_HEADER_BYTES, MAX_SPAN
 from edge_sdk.codecs.intake import MAX_CHUNKS, MAX_MAGNITUDE, require_place, require_vector
 from edge_sdk.codecs.ladder import BLOCK_SIZES, Reals
+from edge_sdk.codecs.stated import error_code, error_of
 from edge_sdk.codecs.waterfill import (
     Plan,
     best_plan,
@@ -124,11 +125,14 @@ class Blockwise:
         budget = Budget(self.rate * len(vector) / 8, chunk_bytes)
         count = budget.chunks(len(vector))
         plan = best_plan(spreads_of(energies), budget.bits(count))
-        energy = sum(energies[BLOCK_SIZES[-1]].tolist())
         return Forecast(
-            error=plan.error / energy if energy else 0.0,
+            error=share_lost(plan, energies[BLOCK_SIZES[-1]]),
             wire_bytes=plan.bits / 8 + count * (FRAME_HEADER_BYTES + _CHUNK_BYTES),
         )
+
+    def stated_error(self, payload: bytes) -> float:
+        """See `stated.StatesError`."""
+        return error_of(Head.read(BitReader(payload)).error_code)
 
     def decode(self, payload: bytes, place: Place) -> Piece:
         """See `Codec.decode`; the coordinates are those of every C-th block."""
@@ -218,7 +222,14 @@ class Budget:
             if wanted <= count:
                 break
             count = min(wanted, len(sums))
-        return Draft.of(plan, vector, sums, seed=seed, purpose=CODING, chunks=count)
+        code = error_code(share_lost(plan, sums))
+        return Draft.of(plan, vector, sums, seed, CODING, chunks=count, error_code=code)
+
+
+def share_lost(plan: Plan, sums: Reals) -> float:
+    """Predicted error over the squared norm, given the energies of blocks; 0 for no energy."""
+    energy = sum(sums.tolist())
+    return plan.error / energy if energy else 0.0
 
 
 def corrected(
@@ -242,7 +253,7 @@ def corrected(
     count = min(max(chunks, int(bits / _PILOT_BITS)), len(sums))
     tries = min(int(count * _PILOT_BITS / bits) + 1, count)
     for purpose in (1, 2) if bits < _SMALL_BITS else (1,):
-        pilot = Draft.of(plan, vector, sums, seed=seed, purpose=purpose)
+        pilot = Draft.of(plan, vector, sums, seed, purpose)
         tried, expected = _PRIOR_BITS, float(_PRIOR_BITS)
         for index in range(tries):
             part = slice(index, None, count)
@@ -272,10 +283,18 @@ class Draft:
 
     @classmethod
     def of(
-        cls, plan: Plan, vector: Vector, sums: Reals, *, seed: int, purpose: int, chunks: int = 1
+        cls,
+        plan: Plan,
+        vector: Vector,
+        sums: Reals,
+        seed: int,
+        purpose: int,
+        *,
+        chunks: int = 1,
+        error_code: int = 0,
     ) -> "Draft":
         """Draw the levels of all blocks."""
-        head = Head.near(plan.block, plan.lowest, plan.step_size)
+        head = Head.near(plan.block, plan.lowest, plan.step_size, error_code=error_code)
         rms = np.sqrt(sums / plan.block)
         key = (purpose, seed & 0xFFFFFFFF, seed >> 32)
         levels = draw_levels(rms / head.step, plan.lowest, key)

@@ -27,6 +27,7 @@ from edge_sdk.codecs.blockwise import (
     Forecast,
     corrected,
     read_blocks,
+    share_lost,
 )
 from edge_sdk.codecs.chunking import share
 from edge_sdk.codecs.fitting import FRAME_HEADER_BYTES, MAX_SPAN
@@ -42,6 +43,7 @@ from edge_sdk.codecs.lowrank_factors import (
     read_parts,
     write_parts,
 )
+from edge_sdk.codecs.stated import error_code, error_of
 from edge_sdk.codecs.symbols import write_coefficients
 from edge_sdk.codecs.waterfill import (
     EXCHANGE,
@@ -137,12 +139,15 @@ class LowRank:
         self._require(vector)
         count = Budget(self.rate * len(vector) / 8, chunk_bytes).chunks(len(vector))
         search = self._search(vector, count, chunk_bytes, BLOCK_SIZES)
-        energy = sum(block_energies(vector)[BLOCK_SIZES[-1]].tolist())
         bits = search.plan.bits + search.part_bits()
         return Forecast(
-            error=search.plan.error / energy if energy else 0.0,
+            error=share_lost(search.plan, search.energies),
             wire_bytes=bits / 8 + search.count * (FRAME_HEADER_BYTES + _CHUNK_BYTES),
         )
+
+    def stated_error(self, payload: bytes) -> float:
+        """See `stated.StatesError`."""
+        return error_of(Head.read(BitReader(payload)).error_code)
 
     def decode(self, payload: bytes, place: Place) -> Piece:
         """See `Codec.decode`; the coordinates are neighbours."""
@@ -223,6 +228,8 @@ class _Search:
         self._places = places
         self._found: list[list[Component]] = [[] for _ in places]
         self._rest = vector.copy() if places else vector
+        self.energies = block_energies(vector)[BLOCK_SIZES[-1]]
+        """Of the vector's largest blocks."""
         self.plan = self._plan()
 
     def run(self) -> None:
@@ -252,7 +259,8 @@ class _Search:
         bits = max(self._bits - self.part_bits(), 8.0)
         sums = block_energies(self._rest)[self.plan.block]
         plan, _ = corrected(self.plan, self._rest, sums, bits, seed=seed, chunks=self.count)
-        draft = Draft.of(plan, self._rest, sums, seed=seed, purpose=CODING)
+        code = error_code(share_lost(plan, self.energies))
+        draft = Draft.of(plan, self._rest, sums, seed, CODING, error_code=code)
         made: list[bytes] = []
         for index in range(self.count):
             writer = BitWriter()

@@ -250,12 +250,11 @@ SPECS = tuple(spec for row in TABLE for spec in row.specs)
 """The specs of this release; where parameters are free, typical ones."""
 
 
-def codec_from_spec(spec: str) -> FramedCodec:
-    """The codec that `spec` names, e.g. `eden:bits=2`.
+def words_of(spec: str) -> tuple[str, Words]:
+    """A spec's name and what stands behind its colon.
 
     Raises:
         Misuse: not the form of a spec.
-        Unsupported: a name or parameter this release does not know.
     """
     match = _SPEC.fullmatch(spec)
     if not match:
@@ -265,6 +264,17 @@ def codec_from_spec(spec: str) -> FramedCodec:
     words = {word: value for word, _, value in pairs}
     if len(words) != len(pairs):
         raise Misuse(f"{spec!r} says something twice")
+    return name, words
+
+
+def codec_from_spec(spec: str) -> FramedCodec:
+    """The codec that `spec` names, e.g. `eden:bits=2`.
+
+    Raises:
+        Misuse: not the form of a spec.
+        Unsupported: a name or parameter this release does not know.
+    """
+    name, words = words_of(spec)
     if name not in _BY_NAME:
         raise Unsupported(f"codec {name!r}; known: {', '.join(_BY_NAME)}")
     try:

@@ -177,9 +177,9 @@ def head(bits: Bits) -> tuple[int, int, Fraction]:
     n = (64, 256, 4096)[bits.number(2)]
     first_level = bits.number(5)
     e = bits.number(9)
-    f = bits.number(15)
-    assert bits.number(1) == 0
-    return n, first_level, (2**15 + f) * Fraction(2) ** (e - 256 - 15)
+    f = bits.number(8)
+    bits.number(8)  # the stated error
+    return n, first_level, (2**8 + f) * Fraction(2) ** (e - 256 - 8)
 
 
 def sent_values(

@@ -3,13 +3,20 @@
 import numpy as np
 import pytest
 
-from edge_sdk.codecs.auto import choose
+from edge_sdk.codecs.auto import (
+    Auto,
+    admitted_ids,
+    auto_from_spec,
+    candidates,
+    canonical_spec,
+    choose,
+)
 from edge_sdk.codecs.blockwise import Blockwise
 from edge_sdk.codecs.deadzone import DeadZone
 from edge_sdk.codecs.lowrank import LowRank
 from edge_sdk.codecs.raw import Float16, Float32
-from edge_sdk.codecs.table import FramedCodec, codec_from_frame, frame_ids
-from edge_sdk.errors import Misuse
+from edge_sdk.codecs.table import FramedCodec, codec_from_frame, codec_from_spec, frame_ids
+from edge_sdk.errors import Misuse, Unsupported
 from edge_sdk.values import Layout, Parameter, Place, Vector
 
 ROOM = 65_480
@@ -92,3 +99,39 @@ def test_nonsense_is_misuse() -> None:
         choose(vector, rate=1.0, chunk_bytes=ROOM, layout=LAYOUT)
     with pytest.raises(Misuse):
         choose(np.full(10, np.nan, np.float32), rate=1.0, chunk_bytes=ROOM)
+
+
+def test_the_spec_of_the_choice_is_no_codec() -> None:
+    assert auto_from_spec("auto:rate=0.50") == Auto(0.5)
+    assert canonical_spec("auto:rate=0.50") == "auto:rate=0.5"
+    assert canonical_spec("blockwise:rate=0.50") == "blockwise:rate=0.5"
+    assert auto_from_spec("eden:bits=2") is None
+    with pytest.raises(Unsupported):
+        codec_from_spec("auto:rate=0.5")  # an older release leaves the offer alone
+
+
+@pytest.mark.parametrize("spec", ["auto", "auto:rate=x", "auto:rate=0", "auto:rate=1,bits=2"])
+def test_unknown_choices_are_unsupported(spec: str) -> None:
+    for read in (auto_from_spec, canonical_spec, admitted_ids):
+        with pytest.raises(Unsupported):
+            read(spec)
+    with pytest.raises(Misuse):
+        auto_from_spec("AUTO")
+
+
+@pytest.mark.parametrize("rate", [0.01, 0.1, 1.0, 7.9, 12.0, 20.0, 40.0])
+def test_whatever_is_chosen_was_announced(rate: float) -> None:
+    offered = admitted_ids(Auto(rate).spec)
+    for updates in (1, 1000):
+        for keeps_residual in (False, True):
+            codec = choose(
+                nearly_low_rank(),
+                rate=rate,
+                chunk_bytes=ROOM,
+                updates=updates,
+                keeps_residual=keeps_residual,
+                layout=LAYOUT,
+            ).codec
+            assert frame_ids(codec) in offered
+            assert codec.spec in candidates(rate)
+    assert admitted_ids("eden:bits=2") == {frame_ids(codec_from_spec("eden:bits=2"))}

@@ -1,0 +1,72 @@
+"""What updates state of their own error is near the truth, and never more than a claim."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edge_sdk.codecs.blockwise import Blockwise
+from edge_sdk.codecs.deadzone import DeadZone
+from edge_sdk.codecs.lowrank import LowRank
+from edge_sdk.codecs.lowrank_factors import Matrix
+from edge_sdk.codecs.qsgd import Qsgd
+from edge_sdk.codecs.stated import error_code, error_of, stated_error
+from edge_sdk.codecs.table import codec_from_frame, frame_ids
+from edge_sdk.interfaces import Codec
+from edge_sdk.values import Place, Vector
+
+ROOM = 4000
+
+
+@given(st.floats(2.0**-20, 2.0**11.75))
+def test_a_code_is_within_five_percent(error: float) -> None:
+    assert error_of(error_code(error)) == pytest.approx(error, rel=0.046)
+
+
+def test_codes_at_the_ends() -> None:
+    assert [error_code(error) for error in (0.0, 1e-9, 1e9)] == [0, 0, 255]
+    assert error_of(0) == 0
+    assert [error_code(error_of(code)) for code in range(256)] == list(range(256))
+
+
+def uneven(size: int) -> Vector:
+    rng = np.random.default_rng(size)
+    scales = np.exp(rng.standard_normal(-(-size // 64))).repeat(64)[:size]
+    return (scales * rng.standard_normal(size)).astype(np.float32)
+
+
+@pytest.mark.parametrize("rate", [0.1, 1.0, 4.0])
+@pytest.mark.parametrize("low_rank", [False, True])
+def test_the_stated_error_is_near_the_real_one(low_rank: bool, rate: float) -> None:
+    vector = uneven(40_000)
+    codec = LowRank(rate, (Matrix(100, 150, 200),)) if low_rank else Blockwise(rate)
+    reader = codec_from_frame(*frame_ids(codec))
+    real, stated = [], []
+    for seed in range(6):
+        payloads = codec.encode(vector, seed=seed, chunk_bytes=ROOM)
+        out = np.zeros(len(vector))
+        for index, payload in enumerate(payloads):
+            piece = reader.decode(payload, Place(len(vector), index, len(payloads), seed))
+            piece.where.put(piece.values, out)
+        real.append(float(np.sum((out - vector) ** 2) / np.sum(np.square(vector, dtype=float))))
+        (each,) = {stated_error(reader, [payload]) for payload in payloads}
+        assert each is not None
+        stated.append(each)
+    assert np.mean(stated) == pytest.approx(np.mean(real), rel=0.15)
+
+
+def test_zeros_state_no_error() -> None:
+    codec = Blockwise(0.1)
+    payloads = codec.encode(np.zeros(500, np.float32), seed=1, chunk_bytes=ROOM)
+    assert stated_error(codec, payloads) == 0
+
+
+SILENT: Codec = Qsgd()
+"""A codec that says nothing of its error."""
+
+
+def test_who_cannot_tell_says_none_and_biased_codes_say_zero() -> None:
+    assert stated_error(SILENT, [b"abcd"]) is None
+    assert stated_error(DeadZone(1.0), [b"abcd"]) == 0
+    assert stated_error(Blockwise(1.0), []) is None
+    assert stated_error(Blockwise(1.0), [b"", b"abc"]) is None, "not even a head"
