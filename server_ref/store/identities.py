@@ -13,10 +13,18 @@ FACTS = TypeAdapter(Facts)
 
 
 def add_join_token(
-    connection: sqlite3.Connection, token_hash: str, *, uses: int, expires_at: float
+    connection: sqlite3.Connection,
+    token_hash: str,
+    *,
+    uses: int,
+    expires_at: float,
+    label: str = "",
 ) -> None:
     """Let `uses` devices join until `expires_at`."""
-    connection.execute("INSERT INTO join_tokens VALUES (?, ?, ?)", (token_hash, uses, expires_at))
+    connection.execute(
+        "INSERT INTO join_tokens (hash, uses, uses_left, expires_at, label) VALUES (?, ?, ?, ?, ?)",
+        (token_hash, uses, uses, expires_at, label),
+    )
 
 
 def enrol_device(

@@ -94,9 +94,36 @@ UPDATE rounds SET measured = 1 WHERE loss IS NOT NULL;
 ALTER TABLE rounds ADD COLUMN closing INTEGER;
 """
 
+OPERATING = """
+-- next_token_hash: of a fresh token that replaces the device's own when it is first used
+-- seen_at: wall clock of the device's latest call
+-- forgotten: nothing that names the device is kept; its id stays, for the history's sake
+-- rollbacks: versions that were published because the operator went back to an older one
+ALTER TABLE join_tokens ADD COLUMN uses INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE join_tokens ADD COLUMN label TEXT NOT NULL DEFAULT '';
+ALTER TABLE join_tokens ADD COLUMN revoked INTEGER NOT NULL DEFAULT 0;
+UPDATE join_tokens SET uses = uses_left;
+ALTER TABLE devices ADD COLUMN next_token_hash TEXT;
+ALTER TABLE devices ADD COLUMN seen_at REAL;
+ALTER TABLE devices ADD COLUMN forgotten INTEGER NOT NULL DEFAULT 0;
+CREATE UNIQUE INDEX devices_by_next_token ON devices (next_token_hash);
+CREATE TABLE run_modes (
+    run TEXT PRIMARY KEY REFERENCES runs,
+    mode TEXT NOT NULL CHECK (mode IN ('running', 'paused', 'stopped'))
+) STRICT, WITHOUT ROWID;
+CREATE TABLE rollbacks (
+    run TEXT NOT NULL REFERENCES runs,
+    version INTEGER NOT NULL,
+    source INTEGER NOT NULL,
+    at REAL NOT NULL,
+    PRIMARY KEY (run, version)
+) STRICT, WITHOUT ROWID;
+"""
+
 MIGRATIONS: tuple[tuple[str, str], ...] = (
     ("first form", FIRST),
     ("attempts, declines, failed evaluations, closing rounds", SECOND),
+    ("tokens and devices by command, modes of a run, rollbacks", OPERATING),
 )
 """Name and statements, oldest first. Released ones never change; new ones go to the end."""
 
