@@ -1,4 +1,4 @@
-"""EDEN at a fixed 1 to 8 bits: random rotation, Lloyd-Max levels, one unbiased scale per block.
+"""EDEN at a fixed 1 to 8 bits: random rotation, Lloyd-Max levels, one scale per block.
 
 Vargaftik et al., "EDEN: Communication-Efficient and Robust Distributed Mean Estimation for
 Federated Learning", arXiv 2108.08842. Different from the paper: blocks of at most 4096 instead of
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from edge_sdk.codecs.blocks import SMALLEST, Run, Tiling
 from edge_sdk.codecs.chunking import chunks_needed, share
+from edge_sdk.codecs.eden_scales import Column, Scale, scales_of
 from edge_sdk.codecs.intake import MAX_MAGNITUDE, require_place, require_size, require_vector
 from edge_sdk.codecs.normal import UNITS_PER_SIGMA
 from edge_sdk.codecs.packing import Planes, pack_planes, unpack_planes
@@ -36,18 +37,20 @@ _SLAB = 1 << 16
 _PURPOSE = 0x4E454445
 """`EDEN`: keeps its sign streams apart from other uses of the same seed."""
 
-Column = NDArray[np.float64]
-"""One number per block, shape (blocks, 1)."""
-
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Eden:
-    """Unbiased; error about .571, .133, .0358, .0096 … of the squared norm at 1, 2, 3, 4 … bits."""
+    """Error about .571, .133, .0358, .0096 … of the squared norm at 1, 2, 3, 4 … bits; unbiased.
+
+    With `Scale.MSE` .363, .117, .0345, .0095 …, but not unbiased.
+    """
 
     bits: int
     """Bits per coordinate, 1 to 8; each block adds 4 bytes, each chunk 4."""
     rounds: int = 2
     """Rotation rounds of a block of 4096, 1 to 3. One is the paper, biased on few values."""
+    scale: Scale = Scale.UNBIASED
+    """What the scales are chosen for; payloads decode alike."""
 
     def __post_init__(self) -> None:
         if not 1 <= self.bits <= 8 or not 1 <= self.rounds <= 3:
@@ -56,13 +59,12 @@ class Eden:
     @property
     def spec(self) -> str:
         """The codec's name and parameters."""
-        rounds = "" if self.rounds == 2 else f",rounds={self.rounds}"
-        return f"eden:bits={self.bits}{rounds}"
+        return f"eden:bits={self.bits}{spec_end(self.rounds, self.scale)}"
 
     @property
     def unbiased(self) -> bool:
-        """True from two rounds on."""
-        return self.rounds > 1
+        """True from two rounds on with the unbiased scale."""
+        return self.rounds > 1 and self.scale is Scale.UNBIASED
 
     @property
     def parameter(self) -> int:
@@ -99,7 +101,7 @@ class Eden:
             raise Corrupt("an EDEN scale is negative, too large or not a number")
         planes = np.frombuffer(payload, np.uint8, offset=_HEAD.size + blocks * _SCALE_BYTES)
         planes = planes.reshape(self.bits, width // 8)
-        keys = self._keys(place)
+        keys = rotation_keys(place, self.rounds)
         values = np.empty(where.size, np.float32)
         for run in tiling.runs(first, end, most=_SLAB):
             start = run.first - where.first
@@ -118,20 +120,12 @@ class Eden:
     def _block_bytes(self, size: int) -> int:
         return _SCALE_BYTES + size * self.bits // 8
 
-    def _keys(self, place: Place) -> tuple[int, ...]:
-        """Sign stream of every rotation round that some block of one chunk takes."""
-        low, high = place.seed & 0xFFFFFFFF, place.seed >> 32
-        return tuple(
-            stream_key(_PURPOSE, low, high, place.index, turn)
-            for turn in range(rounds_of(SMALLEST, self.rounds))
-        )
-
     def _encode_chunk(self, vector: Vector, tiling: Tiling, place: Place) -> bytes:
         first, end = share(tiling.blocks, index=place.index, count=place.count)
         _, width = tiling.widths(first, end)
         scales = np.zeros(end - first, "<f4")
         planes = np.zeros((self.bits, width // 8), np.uint8)
-        keys = self._keys(place)
+        keys = rotation_keys(place, self.rounds)
         for run in tiling.runs(first, end, most=_SLAB):
             self._encode_run(vector, run, scales, planes, keys)
         return b"".join((_HEAD.pack(tiling.largest, 0), scales.tobytes(), planes.tobytes()))
@@ -147,14 +141,13 @@ class Eden:
         """Fill in the scales and bits of one run of blocks."""
         rows = run.rows_of(vector)
         exponents = to_whole_numbers(rows)
-        energy = _row_sums(rows, rows)
+        energy = row_sums(rows, rows)
         turned = rotate(rows, keys[: rounds_of(run.size, self.rounds)], first=run.position)
         size = np.abs(turned)
-        rms = np.sqrt(energy / run.size)
-        to_units = np.divide(UNITS_PER_SIGMA, rms, out=np.zeros_like(rms), where=rms > 0)
-        index = nearest_level(size * to_units.astype(np.float32), self.bits)
-        overlap = _row_sums(size, np.take(MAGNITUDES[self.bits], index, mode="clip"))
-        scale = np.divide(energy, overlap, out=np.zeros_like(energy), where=overlap > 0)
+        index = nearest_level(size * units_per_number(energy, run.size), self.bits)
+        levels = np.take(MAGNITUDES[self.bits], index, mode="clip")
+        squares = energy if self.scale is Scale.UNBIASED else row_sums(levels, levels)
+        scale = scales_of(self.scale, energy, row_sums(size, levels), squares)
         scales[run.block : run.block + run.blocks] = np.ldexp(
             scale * UNITS_PER_SIGMA, exponents
         ).reshape(-1)
@@ -169,12 +162,38 @@ class Eden:
         begin = run.position // 8
         codes = unpack_planes(planes[:, begin : begin + run.width // 8])
         rows = np.take(SIGNED_LEVELS[self.bits], codes, mode="clip").reshape(run.blocks, run.size)
-        rows = rotate_back(rows, keys[: rounds_of(run.size, self.rounds)], first=run.position)
-        rows *= np.float32(1 / UNITS_PER_SIGMA)
-        rows *= scales[run.block : run.block + run.blocks, np.newaxis]
-        rows += np.float32(0)  # -0.0 becomes 0.0: the sign of a zero sum depends on the BLAS
-        flat: Vector = rows.reshape(-1)[: run.end - run.first]
-        return flat
+        mine = scales[run.block : run.block + run.blocks]
+        return rebuilt(rows, mine, keys[: rounds_of(run.size, self.rounds)], run)
+
+
+def spec_end(rounds: int, scale: Scale) -> str:
+    """How a spec goes on after the rate; nothing where both are the usual ones."""
+    words = f",rounds={rounds}" if rounds != 2 else ""
+    return words if scale is Scale.UNBIASED else f"{words},scale={scale}"
+
+
+def rotation_keys(place: Place, rounds: int) -> tuple[int, ...]:
+    """Sign stream of every rotation round that some block of one chunk takes."""
+    low, high = place.seed & 0xFFFFFFFF, place.seed >> 32
+    turns = range(rounds_of(SMALLEST, rounds))
+    return tuple(stream_key(_PURPOSE, low, high, place.index, turn) for turn in turns)
+
+
+def units_per_number(energy: Column, size: int) -> NDArray[np.float32]:
+    """What takes a block's whole numbers to units of its root mean square; 0 for zeros."""
+    rms = np.sqrt(energy / size)
+    units = np.divide(UNITS_PER_SIGMA, rms, out=np.zeros_like(rms), where=rms > 0)
+    return units.astype(np.float32)
+
+
+def rebuilt(rows: Rows, scales: NDArray[np.float32], keys: tuple[int, ...], run: Run) -> Vector:
+    """Rotate rows of levels back and multiply each with its scale, padding cut off, flat."""
+    rows = rotate_back(rows, keys, first=run.position)
+    rows *= np.float32(1 / UNITS_PER_SIGMA)
+    rows *= scales[:, np.newaxis]
+    rows += np.float32(0)  # -0.0 becomes 0.0: the sign of a zero sum depends on the BLAS
+    flat: Vector = rows.reshape(-1)[: run.end - run.first]
+    return flat
 
 
 def to_whole_numbers(rows: Rows) -> NDArray[np.int32]:
@@ -201,7 +220,7 @@ def to_whole_numbers(rows: Rows) -> NDArray[np.int32]:
     return exponents
 
 
-def _row_sums(left: NDArray[np.floating], right: NDArray[np.floating]) -> Column:
+def row_sums(left: NDArray[np.floating], right: NDArray[np.floating]) -> Column:
     """Row sums of the products of whole numbers, exact while below 2**53, shape (blocks, 1)."""
     wide, other = left.astype(np.float64, copy=False), right.astype(np.float64, copy=False)
     sums: Column = np.einsum("bn,bn->b", wide, other)[:, np.newaxis]

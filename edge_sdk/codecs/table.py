@@ -23,6 +23,8 @@ from edge_sdk.codecs.deadzone import DeadZone
 from edge_sdk.codecs.dithered import Dithered
 from edge_sdk.codecs.eden import Eden
 from edge_sdk.codecs.eden_entropy import EdenEntropy
+from edge_sdk.codecs.eden_mixed import EdenMixed
+from edge_sdk.codecs.eden_scales import Scale
 from edge_sdk.codecs.fedzip import FedZip
 from edge_sdk.codecs.fedzip_streams import Encoding
 from edge_sdk.codecs.lowrank import LowRank
@@ -77,14 +79,20 @@ def whole_numbers(words: Words, *known: str) -> dict[str, int]:
     return {word: int(text) for word, text in words.items()}
 
 
-def _eden(words: Words) -> Eden:
+def _eden(words: Words) -> Eden | EdenMixed:
+    scale = Scale(words.get("scale", Scale.UNBIASED))
+    rounds = int(words.get("rounds", "2"))
+    if "rate" in words:
+        return EdenMixed(_real(words, "rate", "rounds", "scale"), rounds, scale)
     if "bits" not in words:
-        raise Misuse("eden needs bits=1 to bits=8")
-    return Eden(**whole_numbers(words, "bits", "rounds"))
+        raise Misuse("eden needs bits=1 to bits=8 or rate=…")
+    rest = {word: text for word, text in words.items() if word != "scale"}
+    return Eden(whole_numbers(rest, "bits", "rounds")["bits"], rounds, scale)
 
 
-def _eden_from(parameter: int) -> Eden:
-    return Eden(bits=parameter & 15, rounds=parameter >> 4)
+def _eden_from(parameter: int) -> Eden | EdenMixed:
+    bits, rounds = parameter & 15, parameter >> 4
+    return Eden(bits, rounds) if bits else EdenMixed(1.0, rounds)
 
 
 def _real(words: Words, name: str, *others: str) -> float:
@@ -169,7 +177,11 @@ TABLE = (
         eden.WIRE_ID,
         from_words=_eden,
         from_parameter=_eden_from,
-        specs=tuple(Eden(bits).spec for bits in range(1, 9)),
+        specs=(
+            *(Eden(bits).spec for bits in range(1, 9)),
+            Eden(1, scale=Scale.MSE).spec,
+            *(EdenMixed(rate).spec for rate in (0.1, 1.5)),
+        ),
     ),
     Row(
         "topk",
