@@ -39,7 +39,8 @@ class RunSummary:
 
     run: RunId
     plan: Digest
-    state: Literal["running", "finished"]
+    state: Literal["running", "paused", "stopped", "finished"]
+    """Paused: nobody gets new work. Stopped: for good, before all wanted versions were made."""
     model_version: Count
     rounds_wanted: Count
     dimension: Count
