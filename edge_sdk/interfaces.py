@@ -5,7 +5,7 @@ says whether the contract below is kept.
 """
 
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,7 @@ from edge_sdk.values import (
     Enrolled,
     Evaluation,
     Finished,
+    Outcome,
     Piece,
     Place,
     Progress,
@@ -126,8 +127,25 @@ class Policy(Protocol[State]):
         """Take part or not; stage, codec and epochs, within what the task offers."""
         ...
 
-    def learn(self, state: State, choice: Choice, before: Reading, after: Reading) -> State:
-        """The state after a round that went from one reading to the other."""
+    def learn(self, state: State, task: Task, choice: Choice, outcome: Outcome) -> State:
+        """The state after a task: delivered, late, given up or declined (`outcome` tells)."""
+        ...
+
+
+@runtime_checkable
+class LastingPolicy(Protocol[State]):
+    """A policy that also says how its state is kept over restarts; optional."""
+
+    def dumped(self, state: State) -> str:
+        """The state as text, at most 64 KiB."""
+        ...
+
+    def loaded(self, text: str) -> State:
+        """The state that `dumped` wrote.
+
+        Raises:
+            Malformed: the text is none of its own.
+        """
         ...
 
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from edge_sdk.values import Choice, Reading, Task
+from edge_sdk.values import Choice, Outcome, Reading, Task
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -38,5 +38,5 @@ class FixedPolicy:
             why=f"fixed: {codec}, {epochs} epoch{'s' if epochs > 1 else ''}",
         )
 
-    def learn(self, state: None, choice: Choice, before: Reading, after: Reading) -> None:
+    def learn(self, state: None, task: Task, choice: Choice, outcome: Outcome) -> None:
         """Nothing to learn."""

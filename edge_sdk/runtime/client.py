@@ -22,6 +22,7 @@ from edge_sdk.runtime.backoff import Backoff
 from edge_sdk.runtime.clock import MonotonicClock
 from edge_sdk.runtime.frames import known_codecs
 from edge_sdk.runtime.loop import Loop
+from edge_sdk.runtime.phases import PhaseLog
 from edge_sdk.runtime.spool import FINAL_REFUSALS, TrainedUpdate, deliver
 from edge_sdk.runtime.state import StateFolder, default_folder
 from edge_sdk.runtime.workbench import NothingToSend, Workbench
@@ -34,6 +35,7 @@ from edge_sdk.values import (
     Enrol,
     Facts,
     Finished,
+    Outcome,
     Reading,
     Receipt,
     Task,
@@ -124,7 +126,6 @@ class Client:
             ),
             folder=self._folder,
             transport=self._transport,
-            sensor=self._sensor,
             clock=self._clock,
         )
         self._enrolled = False
@@ -161,23 +162,26 @@ class Client:
         await self._enrol_once()
         if (under_way := self._folder.spool.load()) is not None:
             return await self._deliver(under_way, first_try=False)
-        readings = [self._sensor.read()]
+        log = PhaseLog(self._sensor.read)
         self._answer = task = await self._transport.check_in(self._check_in())
         if not isinstance(task, Task):
             return None
         stop_s = self._clock.now_s() + TRAINING_SHARE * task.deadline_s
-        readings.append(self._sensor.read())
-        choice = self._decide(task, readings[-1])
+        choice = self._decide(task, log.end("wait"))
         if not choice.takes_part:
             await self._decline(task, choice.why)
             return None
-        update = await self._work(task, choice, readings, stop_s=stop_s)
+        update = await self._work(task, choice, log, stop_s=stop_s)
         if isinstance(update, NothingToSend):
             _log.warning("round %d: %s; nothing is sent", task.round, update.why)
             await self._decline(task, update.why)
             return None
         receipt = await self._deliver(update, first_try=True)
-        self._learned = self._policy.learn(self._learned, choice, readings[0], self._sensor.read())
+        log.end("upload")
+        outcome = Outcome(
+            took_part=True, delivered=receipt is not None, costs=log.costs, after=log.last
+        )
+        self._learned = self._policy.learn(self._learned, task, choice, outcome)
         return receipt
 
     async def run(self) -> None:
@@ -268,11 +272,11 @@ class Client:
         return choice
 
     async def _work(
-        self, task: Task, choice: Choice, readings: list[Reading], *, stop_s: float
+        self, task: Task, choice: Choice, log: PhaseLog, *, stop_s: float
     ) -> TrainedUpdate | NothingToSend:
         """Do the task; what this device can never do gives its place back and is raised on."""
         try:
-            return await self._bench.work(task, choice, readings, stop_s=stop_s)
+            return await self._bench.work(task, choice, log, stop_s=stop_s)
         except Misuse:
             # The message may speak of the examples, so it stays here.
             await self._decline(task, "this device's data or settings do not fit the plan")

@@ -7,14 +7,14 @@ from collections.abc import Callable
 
 from edge_sdk.datasets import ArrayDataset
 from edge_sdk.errors import Malformed
-from edge_sdk.interfaces import Clock, Dataset, Engine, KeepGoing, Sensor, Transport
+from edge_sdk.interfaces import Clock, Dataset, Engine, KeepGoing, Transport
 from edge_sdk.plan import Plan, load_plan
 from edge_sdk.runtime.frames import has_diverged, model_weights, update_frames
+from edge_sdk.runtime.phases import PhaseLog
 from edge_sdk.runtime.spool import TrainedUpdate
 from edge_sdk.runtime.state import StateFolder
 from edge_sdk.runtime.training import run_in_thread
-from edge_sdk.telemetry import costs_of
-from edge_sdk.values import Choice, Commit, Reading, Task, Trained, TrainSettings, Vector
+from edge_sdk.values import Choice, Commit, Task, Trained, TrainSettings, Vector
 
 _log = logging.getLogger(__name__)
 
@@ -44,7 +44,6 @@ class Workbench:
         make_engine: the engine for one stage of a plan.
         folder: keeps plans and the trained update.
         transport: where plans and models come from.
-        sensor: read after each phase.
         clock: tells when training must stop.
     """
 
@@ -55,14 +54,12 @@ class Workbench:
         *,
         folder: StateFolder,
         transport: Transport,
-        sensor: Sensor,
         clock: Clock,
     ) -> None:
         self._data = self._fitted = data
         self._make_engine = make_engine
         self._folder = folder
         self._transport = transport
-        self._sensor = sensor
         self._clock = clock
         self._fault: tuple[str, str] | None = None
         self._plan: Plan | None = None
@@ -79,14 +76,14 @@ class Workbench:
         return self._fault[1] if self._fault is not None and self._fault[0] == digest else None
 
     async def work(
-        self, task: Task, choice: Choice, readings: list[Reading], *, stop_s: float
+        self, task: Task, choice: Choice, log: PhaseLog, *, stop_s: float
     ) -> TrainedUpdate | NothingToSend:
         """Download what is missing, train, encode and save.
 
         Args:
             task: what to do.
             choice: how to do it.
-            readings: before and after the check-in; not changed.
+            log: written after each phase.
             stop_s: when training stops, on the clock.
 
         Raises:
@@ -99,16 +96,14 @@ class Workbench:
         if isinstance(plan, NothingToSend):
             return plan
         weights = await self._fetch_model(plan, task, choice)
-        readings = [*readings, self._sensor.read()]
+        log.end("download")
         try:
             trained = await self._train(plan, weights, task, choice, stop_s=stop_s)
         except Malformed as error:  # the engine's word on the plan's graphs
             return self._give_up(task.plan, error)
-        readings.append(self._sensor.read())
+        log.end("train")
         return await run_in_thread(
-            lambda _: self._save(
-                plan, weights, trained, task=task, choice=choice, readings=readings
-            )
+            lambda _: self._save(plan, weights, trained, task=task, choice=choice, log=log)
         )
 
     async def _fetch_plan(self, digest: str) -> Plan | NothingToSend:
@@ -185,7 +180,7 @@ class Workbench:
         *,
         task: Task,
         choice: Choice,
-        readings: list[Reading],
+        log: PhaseLog,
     ) -> TrainedUpdate | NothingToSend:
         """Encode what was learned and put it on disk, if it is worth sending."""
         delta = trained.weights - weights
@@ -197,7 +192,7 @@ class Workbench:
         frames = update_frames(
             delta, task, choice, examples=trained.examples, layout=plan.layout(choice.stage)
         )
-        costs = costs_of(("wait", "download", "train", "encode"), [*readings, self._sensor.read()])
+        log.end("encode")
         commit = Commit(
             chunks=len(frames),
             examples=trained.examples,
@@ -205,7 +200,7 @@ class Workbench:
             loss=loss,
             codec=choice.codec,
             why=choice.why,
-            costs=costs,
+            costs=log.costs if task.report_costs else (),
         )
         update = TrainedUpdate(task, commit, tuple(frames))
         self._folder.spool.save(update)

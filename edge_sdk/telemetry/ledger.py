@@ -1,12 +1,10 @@
 """Turns readings into costs. Pure: a cost is the difference of two readings, or honestly None."""
 
 from collections.abc import Sequence
-from typing import Literal, TypeVar
+from typing import TypeVar
 
 from edge_sdk.errors import Misuse
-from edge_sdk.values import Cost, Reading
-
-Phase = Literal["wait", "download", "train", "encode", "upload"]
+from edge_sdk.values import Cost, Phase, Reading
 
 Number = TypeVar("Number", int, float)
 

@@ -5,9 +5,9 @@ import dataclasses
 from collections.abc import Sequence
 from typing import TypeVar
 
-from edge_sdk.interfaces import Policy
+from edge_sdk.interfaces import LastingPolicy, Policy
 from edge_sdk.testing.promises import promise
-from edge_sdk.values import Choice, Reading, Task
+from edge_sdk.values import Choice, Cost, Goodput, Outcome, Reading, Task
 
 State = TypeVar("State")
 
@@ -61,13 +61,53 @@ def check_policy(policy: Policy[State], *, tasks: Sequence[Task] | None = None) 
     for task in sample_tasks() if tasks is None else tasks:
         for now in (_BARE, _RICH):
             choice = _check_choice(policy, state, task, now)
-            after = Reading(at_s=now.at_s + 60.0)
-            before_learning = copy.deepcopy(state)
-            learned = policy.learn(state, choice, now, after)
-            again = policy.learn(copy.deepcopy(before_learning), choice, now, after)
-            promise(state == before_learning, "learn() leaves the state it was given alone")
-            promise(learned == again, "learn() is pure: equal arguments, equal state")
-            state = learned
+            for outcome in sample_outcomes(choice, now):
+                state = _check_learning(policy, state, task, choice, outcome)
+    if isinstance(policy, LastingPolicy):
+        promise(policy.loaded(policy.dumped(state)) == state, "a state survives dump and load")
+
+
+def sample_outcomes(choice: Choice, now: Reading) -> tuple[Outcome, ...]:
+    """How a task may end after `choice`: declined, or delivered and late, measured or not."""
+    bare = Reading(at_s=now.at_s + 60.0)
+    if not choice.takes_part:
+        return (Outcome(took_part=False), Outcome(took_part=False, after=bare))
+    spent = Cost(phase="download", seconds=2.0, cpu_s=1.0, energy_j=6.0)
+    costs = (
+        spent,
+        dataclasses.replace(spent, phase="train", seconds=30.0, energy_j=90.0),
+        dataclasses.replace(spent, phase="encode", seconds=1.0, energy_j=3.0),
+        dataclasses.replace(spent, phase="upload", seconds=9.0, energy_j=None, radio_j=0.5),
+    )
+    goodput = Goodput(up_bytes_per_s=2e4, down_bytes_per_s=1e5, up_margin=0.3, latency_s=0.1)
+    done = Outcome(
+        took_part=True,
+        delivered=True,
+        stage=choice.stage,
+        dimension=10_000,
+        examples=500,
+        steps=16,
+        upload_bytes=40_000,
+        seconds=42.0,
+        costs=costs,
+        after=dataclasses.replace(bare, goodput=goodput),
+    )
+    return (
+        Outcome(took_part=True, seconds=60.0, after=bare),
+        dataclasses.replace(done, delivered=False, late=True),
+        done,
+    )
+
+
+def _check_learning(
+    policy: Policy[State], state: State, task: Task, choice: Choice, outcome: Outcome
+) -> State:
+    kept = copy.deepcopy(state)
+    learned = policy.learn(state, task, choice, outcome)
+    again = policy.learn(copy.deepcopy(kept), task, choice, outcome)
+    promise(state == kept, "learn() leaves the state it was given alone")
+    promise(learned == again, "learn() is pure: equal arguments, equal state")
+    return learned
 
 
 def _check_choice(policy: Policy[State], state: State, task: Task, now: Reading) -> Choice:
@@ -79,5 +119,7 @@ def _check_choice(policy: Policy[State], state: State, task: Task, now: Reading)
     promise(choice.why.strip() != "", "every choice says why")
     if choice.takes_part:
         promise(choice.codec in task.codecs, "the codec is one the task offers")
-        promise(choice.stage <= task.stage, "the stage is not above the task's")
+        least = task.stage if task.least_stage is None else task.least_stage
+        promise(least <= choice.stage <= task.stage, "the stage is one the task offers")
+        promise(choice.way in task.ways, "the way is one the task offers")
     return choice

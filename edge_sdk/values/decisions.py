@@ -6,7 +6,17 @@ from typing import Annotated
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from edge_sdk.values.scalars import MAX_COUNT, STRICT, CodecSpec, Count, Seed, ShortText, Stage, Way
+from edge_sdk.values.scalars import (
+    MAX_COUNT,
+    STRICT,
+    CodecSpec,
+    Count,
+    Seconds,
+    Seed,
+    ShortText,
+    Stage,
+    Way,
+)
 from edge_sdk.values.vectors import Vector
 
 
@@ -21,6 +31,9 @@ class Choice:
     epochs: Annotated[int, Field(ge=1, le=1000)] = 1
     most_steps: Annotated[int, Field(ge=1, le=MAX_COUNT)] | None = None
     """Stop after that many steps even if epochs are left; None is no limit."""
+    train_until_s: Seconds | None = None
+    """Seconds after the task's arrival at which training stops, whatever is left; None leaves that
+    to the runtime."""
     why: ShortText
 
 

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field, StringConstraints
 from pydantic.dataclasses import dataclass
 
-from edge_sdk.values.reports import Cost, Facts
+from edge_sdk.values.reports import Cost, DeviceReport, Facts
 from edge_sdk.values.scalars import (
     STRICT,
     CodecSpec,
@@ -58,6 +58,8 @@ class CheckIn:
     memory_round: Count | None = None
     """Last round whose receipt moved this device's Artemis memory of `holds_run`; None: it is
     zero."""
+    report: DeviceReport | None = None
+    """How the device is, for the operator's table."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
@@ -99,6 +101,8 @@ class Task:
     """Whether the device may train whole, split with the server, or either; preferred first."""
     download_bytes: Count | None = None
     """Model bytes the device would have to fetch for `stage`, from what it said it holds."""
+    stage_sizes: Annotated[tuple[Count, ...], Field(max_length=255)] = ()
+    """Trainable parameters of each of the plan's stages, the smallest first; empty: not told."""
     rotation_seed: Seed | None = None
     """Seed of the rotation that all updates of the round share, for codecs that share one."""
     report_costs: bool = True

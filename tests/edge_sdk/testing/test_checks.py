@@ -27,6 +27,7 @@ from edge_sdk.values import (
     Decline,
     Enrol,
     Enrolled,
+    Outcome,
     Reading,
     Receipt,
     Task,
@@ -138,7 +139,7 @@ class Moody:
         self.calls += 1
         return Choice(takes_part=True, codec=task.codecs[0], epochs=self.calls, why="mood")
 
-    def learn(self, state: None, choice: Choice, before: Reading, after: Reading) -> None:
+    def learn(self, state: None, task: Task, choice: Choice, outcome: Outcome) -> None:
         """Nothing to learn."""
 
 
