@@ -6,10 +6,10 @@ frame header then names. So no decoder knows of it; a server admits what `admitt
 
 The rules are those that measurements on real updates support:
 
-* An unbiased codec is right while the noise in the mean, its error over the number of updates
-  averaged, stays harmless (`shrinkage.HARMLESS`); then nothing is lost by a low rate.
-* Above that too, if the server shrinks the mean (`shrinkage.judge`), which was measured better
-  than error feedback. Where devices keep residuals instead, a biased code with error feedback.
+* An unbiased codec, at any rate, as long as the noise in the mean, its error over the number of
+  updates averaged, is below `shrinkage.FEEDBACK_PAYS`: small noise is harmless, and a mean that the
+  server shrinks (`shrinkage.judge`) trained better than error feedback.
+* With more noise than that a device that keeps a residual does better with a biased code.
 * Among unbiased codecs `lowrank` is worth its time where it predicts clearly less error; else
   `blockwise`. Both decide for every block of the model what it gets: blockwise a level for each
   block of 64 to 4096 coordinates, lowrank a rank for each matrix, 0 allowed.
@@ -21,7 +21,7 @@ from edge_sdk.codecs.blockwise import LEAST_RATE, MOST_RATE, Blockwise
 from edge_sdk.codecs.deadzone import DeadZone
 from edge_sdk.codecs.lowrank import LowRank, matrices_of
 from edge_sdk.codecs.raw import Float16, Float32
-from edge_sdk.codecs.shrinkage import HARMLESS
+from edge_sdk.codecs.shrinkage import FEEDBACK_PAYS
 from edge_sdk.codecs.table import FramedCodec, codec_from_spec, frame_ids, words_of
 from edge_sdk.errors import Misuse, Unsupported
 from edge_sdk.values import Layout, Vector
@@ -145,7 +145,8 @@ def choose(
         rate: wire bits per coordinate, frame headers included, from .01.
         chunk_bytes: limit of every payload.
         updates: how many updates the server averages in this round.
-        keeps_residual: whether this device takes part often and remembers a residual.
+        keeps_residual: whether this device remembers a residual (`memory`). It is then up to
+            `Chosen.feedback` whether this update leaves one; an unbiased code leaves none.
         layout: where the tensors lie; None if not known.
 
     Raises:
@@ -159,11 +160,11 @@ def choose(
         return Chosen(Float16(), HALF_ERROR, feedback=False, why=f"{rate:g} bits hold float16")
     best = _least_error(vector, min(rate, MOST_RATE), chunk_bytes, layout)
     load = (best.vnmse or 0.0) / updates
-    if load <= HARMLESS or not keeps_residual:
+    if load < FEEDBACK_PAYS or not keeps_residual:
         return best
     why = (
         f"unbiased noise would be {load:.2g} times an update in the mean of {updates}, over "
-        f"{HARMLESS:g}; the residual keeps what is left out"
+        f"{FEEDBACK_PAYS:g}; the residual keeps what is left out"
     )
     return Chosen(DeadZone(min(rate, MOST_RATE)), None, feedback=True, why=why)
 

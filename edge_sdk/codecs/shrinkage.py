@@ -3,8 +3,8 @@
 An unbiased codec with error v leaves noise of energy v times the update's in each update, and
 v / K of it in the mean of K independent ones. Measured on a small CNN and an MLP: while v / K is at
 most about 3 unbiased noise costs nothing, between 3 and 4 little, from about 6 on training becomes
-unstable. Shrinking the mean keeps it stable at the price of slower progress; richer updates from
-fewer devices, or error feedback on them, cure the cause.
+unstable. Shrinking the mean keeps it stable at the price of slower progress, and did better than
+error feedback up to loads of about 60; more bits or more updates cure the cause.
 
 Source of the factor: James and Stein 1961, in the positive-part form for known noise energy.
 """
@@ -19,8 +19,9 @@ from edge_sdk.errors import Misuse
 HARMLESS = 3.0
 """Noise of the mean over energy of an update up to which nothing has to be done."""
 
-UNSTABLE = 6.0
-"""From here on shrinking alone only limps along."""
+FEEDBACK_PAYS = 60.0
+"""From here on a biased code with error feedback trains better than the shrunk mean: measured with
+small CNNs, shrinking won at loads up to 30, neither at 70 to 100, error feedback at 150."""
 
 
 class Advice(Enum):
@@ -114,7 +115,7 @@ def updates_needed(vnmse: float, *, harmless: float = HARMLESS) -> int:
 def _advice(load: float, harmless: float) -> Advice:
     if load <= harmless:
         return Advice.KEEP
-    return Advice.RICHER if load < max(UNSTABLE, harmless) else Advice.FEEDBACK
+    return Advice.RICHER if load < max(FEEDBACK_PAYS, harmless) else Advice.FEEDBACK
 
 
 def _require_sane(update: Stated) -> None:
