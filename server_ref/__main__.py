@@ -4,7 +4,6 @@ import argparse
 import asyncio
 import contextlib
 import importlib
-import logging
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +13,8 @@ from edge_sdk.errors import EdgeError, Misuse, Unavailable
 from edge_sdk.plan import Plan, load_plan
 from server_ref.app import Listening, serve
 from server_ref.coordinator import Evaluate, Orders
-from server_ref.settings import Settings, load_settings
+from server_ref.logs import start_logging
+from server_ref.settings import Settings, dump_settings, load_settings
 
 
 class Command(NamedTuple):
@@ -64,18 +64,27 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         help="make and show a fresh join token",
     )  # fmt: skip
     add("--revoke", action="append", metavar="DEVICE", help="withdraw a device, by id or name")
-    add("--verbose", action="store_true", help="log every refusal")
+    add("--header-timeout", type=float, dest="header_timeout_s", metavar="S", help="default 20")
+    add("--silence", type=float, dest="silence_s", metavar="S", help="of a body, default 60")
+    add("--away", type=float, dest="away_s", metavar="S", help="told when stopping, default 30")
+    add("--log-format", choices=["auto", "text", "json"], help="default: text on a terminal")
+    add("--log-level", choices=["debug", "info", "warning", "error"], help="default warning")
+    add("--verbose", action="store_true", help="short for --log-level info: every refusal")
+    add("--print-config", action="store_true", help="show the settings in force as TOML and end")
 
 
 def _run(arguments: argparse.Namespace) -> int:
     given = {name: value for name, value in vars(arguments).items() if value is not None}
-    verbose, config = given.pop("verbose", False), given.pop("config", None)
+    config = given.pop("config", None)
+    only_print = given.pop("print_config", False)
+    if given.pop("verbose", False):
+        given.setdefault("log_level", "info")
     orders = _orders(given.pop("new_token", None), given.pop("revoke", []))
-    logging.basicConfig(
-        level=logging.INFO if verbose else logging.WARNING,
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-    )
     settings = load_settings(given, config=config)
+    if only_print:
+        print(dump_settings(settings), end="")
+        return 0
+    start_logging(settings)
     plan = _load(settings.plan)
     asyncio.run(
         serve(

@@ -1,10 +1,16 @@
 """Every setting of the server: flags, then environment (`EDGE_SDK_…`), then a TOML file."""
 
+import difflib
+import os
+import tomllib
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
+import tomli_w
 from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic.dataclasses import dataclass
+from pydantic_core import ErrorDetails
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -15,6 +21,8 @@ from pydantic_settings import (
 from edge_sdk.codecs import codec_from_spec
 from edge_sdk.errors import Misuse, Unsupported
 from edge_sdk.values import STRICT, CodecSpec, Seed
+
+ENV_PREFIX = "EDGE_SDK_"
 
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 
@@ -41,7 +49,7 @@ class Settings(BaseSettings):
     variable.
     """
 
-    model_config = SettingsConfigDict(env_prefix="EDGE_SDK_", extra="forbid", frozen=True)
+    model_config = SettingsConfigDict(env_prefix=ENV_PREFIX, extra="forbid", frozen=True)
 
     plan: Path
     """Plan bundle to train."""
@@ -93,6 +101,16 @@ class Settings(BaseSettings):
     join_uses: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
     """Devices the first join token admits; the cohort's size where not given."""
     join_expires_s: Annotated[float, Field(gt=0, le=1e9)] = 7 * 86400.0
+
+    header_timeout_s: Annotated[float, Field(gt=0, le=3600)] = 20.0
+    """A connection that has not sent a whole request head by then is cut."""
+    silence_s: Annotated[float, Field(gt=0, le=3600)] = 60.0
+    """A body that stays silent this long, or an answer that nobody takes, is given up."""
+    away_s: Annotated[float, Field(gt=0, le=86400)] = 30.0
+    """When the server stops, devices are asked to come back after this long."""
+    log_format: Literal["auto", "text", "json"] = "auto"
+    """`auto` is text on a terminal and JSON, a line for each record, elsewhere."""
+    log_level: Literal["debug", "info", "warning", "error"] = "warning"
 
     @classmethod
     def settings_customise_sources(
@@ -162,10 +180,12 @@ def load_settings(flags: dict[str, object], *, config: Path | None = None) -> Se
     """Settings from `flags` (those given), the environment and the TOML file `config`.
 
     Raises:
-        Misuse: a key is unknown or a value outside its range; the text names all of them.
+        Misuse: a key is unknown or a value outside its range; the text names all of them and, for
+            an unknown key, the nearest right one.
     """
     if config is not None and not config.is_file():
         raise Misuse(f"no such file: {config}")
+    _check_environment(os.environ)
 
     class FromFile(Settings):
         """Settings that also look into one TOML file."""
@@ -176,5 +196,41 @@ def load_settings(flags: dict[str, object], *, config: Path | None = None) -> Se
         return FromFile(**flags)  # type: ignore[arg-type]  # checked by pydantic
     except ValidationError as error:
         problems = error.errors(include_url=False, include_input=False)
-        lines = [f"{'.'.join(map(str, e['loc'])) or 'settings'}: {e['msg']}" for e in problems]
+        lines = [_sentence(one) for one in problems]
         raise Misuse("; ".join(lines).replace("Value error, ", "")) from None
+    except tomllib.TOMLDecodeError as error:
+        raise Misuse(f"{config} is no TOML: {error}") from None
+
+
+def dump_settings(settings: Settings) -> str:
+    """The settings in force as a TOML file that `load_settings` reads back.
+
+    No setting is a secret: tokens are made by the server and stand in the state folder.
+    """
+    given = settings.model_dump(mode="json", exclude_none=True)
+    return tomli_w.dumps(given)
+
+
+def nearest(key: str) -> str | None:
+    """The setting most like a wrong key; None where none is."""
+    found = difflib.get_close_matches(key.lower(), Settings.model_fields, n=1, cutoff=0.7)
+    return found[0] if found else None
+
+
+def _sentence(problem: ErrorDetails) -> str:
+    where = ".".join(map(str, problem["loc"])) or "settings"
+    if problem["type"] != "extra_forbidden":
+        return f"{where}: {problem['msg']}"
+    meant = nearest(where)
+    return f"{where}: no such setting" + (f"; did you mean {meant}?" if meant else "")
+
+
+def _check_environment(environment: Mapping[str, str]) -> None:
+    """Refuse a variable that is nearly a setting's; devices have others with the same prefix."""
+    for name in environment:
+        key = name.removeprefix(ENV_PREFIX).lower()
+        if not name.startswith(ENV_PREFIX) or key in Settings.model_fields:
+            continue
+        meant = difflib.get_close_matches(key, Settings.model_fields, n=1, cutoff=0.85)
+        if meant:
+            raise Misuse(f"{name}: no such setting; did you mean {ENV_PREFIX}{meant[0].upper()}?")

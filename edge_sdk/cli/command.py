@@ -1,6 +1,8 @@
 """What a subcommand is, and the one function that runs them."""
 
 import argparse
+import difflib
+import re
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -48,7 +50,7 @@ def run_command(command: Command, arguments: Sequence[str], *, prog: str = "") -
     parser = argparse.ArgumentParser(prog=prog, description=command.summary)
     command.add_arguments(parser)
     try:
-        return command.run(parser.parse_args(list(arguments)))
+        return command.run(_parsed(parser, arguments))
     except EdgeError as error:
         print(f"{prog}: {type(error).__name__.lower()}: {error}", file=sys.stderr)
         return 1
@@ -57,6 +59,18 @@ def run_command(command: Command, arguments: Sequence[str], *, prog: str = "") -
         return 1
     except KeyboardInterrupt:
         return 130
+
+
+def _parsed(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> argparse.Namespace:
+    """The parsed arguments; a wrong flag is an error that names the nearest right one."""
+    parsed, unknown = parser.parse_known_args(list(arguments))
+    if unknown:
+        flags = re.findall(r"--[a-z][a-z-]*", parser.format_help())
+        wrong = unknown[0].partition("=")[0]
+        meant = difflib.get_close_matches(wrong, flags, n=1)
+        hint = f"; did you mean {meant[0]}?" if meant else ""
+        parser.error(f"unrecognized argument {unknown[0]}{hint}")
+    return parsed
 
 
 def run_and_exit(command: Command) -> NoReturn:

@@ -8,7 +8,7 @@ import pytest
 from edge_sdk.cli.command import run_command
 from edge_sdk.errors import Misuse
 from server_ref.__main__ import COMMAND
-from server_ref.settings import Settings, load_settings
+from server_ref.settings import Settings, dump_settings, load_settings
 
 GIVEN: dict[str, object] = {"plan": Path("a.plan"), "state": Path("state")}
 
@@ -61,3 +61,42 @@ def test_the_command_fits_the_command_line(capsys: pytest.CaptureFixture[str]) -
 def test_state_stands_beside_the_plan_unless_given(tmp_path: Path) -> None:
     assert load_settings({"plan": tmp_path / "digits.plan"}).state == tmp_path / "digits.state"
     assert load_settings(GIVEN).state == Path("state")
+
+
+def test_the_settings_in_force_are_printed_and_read_back(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = ["--rounds", "3", "--codec", "eden:bits=4", "--lr", "0.25", "--min-updates", "1"]
+    assert run_command(COMMAND, [str(tmp_path / "a.plan"), *flags, "--print-config"]) == 0  # type: ignore[arg-type]  # same four attributes
+    printed = tmp_path / "server.toml"
+    printed.write_text(capsys.readouterr().out)
+    found = load_settings({}, config=printed)
+    assert (found.rounds, found.codecs, found.learning_rate) == (3, ("eden:bits=4",), 0.25)
+    assert found.model_dump() == load_settings({}, config=printed).model_dump()
+    assert dump_settings(found) == printed.read_text()
+
+
+def test_a_wrong_key_names_the_nearest_right_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "server.toml"
+    file.write_text('chort = 4\nquestionable = "x"\n')
+    with pytest.raises(Misuse, match=r"chort: no such setting; did you mean cohort\?") as error:
+        load_settings(GIVEN, config=file)
+    assert "questionable: no such setting" in str(error.value)
+    monkeypatch.setenv("EDGE_SDK_CHORT", "4")
+    with pytest.raises(Misuse, match="EDGE_SDK_CHORT: no such setting; did you mean EDGE_SDK_COHO"):
+        load_settings(GIVEN)
+    monkeypatch.delenv("EDGE_SDK_CHORT")
+    monkeypatch.setenv("EDGE_SDK_JOIN_TOKEN", "a device's own variable")
+    load_settings(GIVEN)
+    with pytest.raises(SystemExit):
+        run_command(COMMAND, ["a.plan", "--chort", "4"])  # type: ignore[arg-type]  # same four attributes
+    assert "did you mean --cohort?" in capsys.readouterr().err
+
+
+def test_a_file_that_is_no_toml_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "server.toml"
+    file.write_text("cohort = = 3")
+    with pytest.raises(Misuse, match="is no TOML"):
+        load_settings(GIVEN, config=file)
