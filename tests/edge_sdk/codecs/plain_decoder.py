@@ -104,12 +104,74 @@ def decode_eden(
             half = 2 ** (bits - 1)
             level = LEVELS[bits][code % half]
             block.append(-level if code >= half else level)
-        turns = rounds if rounds == 1 else rounds + ROUNDS_MORE[size]
-        for r in reversed(range(turns)):
-            stream = key(0x4E454445, seed % 2**32, seed // 2**32, index, r)
-            block = turn(block)
-            block = [-x if is_negative(number + i, stream) else x for i, x in enumerate(block)]
-        values += [single(Fraction(scale) * Fraction(g, 4096)) for g in block]
+        values += finished(block, scale, rounds, number, seed=seed, index=index)
+        number += size
+    return start, values[: dimension - start]
+
+
+def finished(
+    block: list[int], scale: float, rounds: int, number: int, *, seed: int, index: int
+) -> list[float]:
+    """Values of a block of levels whose first coordinate has this number in the chunk."""
+    turns = rounds if rounds == 1 else rounds + ROUNDS_MORE[len(block)]
+    for r in reversed(range(turns)):
+        stream = key(0x4E454445, seed % 2**32, seed // 2**32, index, r)
+        block = turn(block)
+        block = [-x if is_negative(number + i, stream) else x for i, x in enumerate(block)]
+    return [single(Fraction(scale) * Fraction(g, 4096)) for g in block]
+
+
+def finer_coordinates(size: int, bits: int, share: int, *, seed: int, index: int) -> set[int]:
+    """Which coordinates of a block have one bit more."""
+    kept = (size * share + 2**15) // 2**16
+    if bits == 0:
+        kept = max(kept, 8)
+    stream = key(0x4B53414D, seed % 2**32, seed // 2**32, index, size)
+    words = [hash32((i * 0x9E3779B9 + stream) & MASK) for i in range(size)]
+    return set(sorted(range(size), key=lambda i: words[i])[:kept])
+
+
+def decode_mixed_eden(
+    payload: bytes, parameter: int, *, dimension: int, index: int, count: int, seed: int
+) -> tuple[int, list[float]]:
+    """First coordinate of the chunk and its values."""
+    head, share = struct.unpack_from("<BH", payload)
+    bits = head // 4
+    sizes = block_sizes(dimension, (4096, 1024, 256, 64)[head % 4])
+    begin, end = index * len(sizes) // count, (index + 1) * len(sizes) // count
+    start, mine = sum(sizes[:begin]), sizes[begin:end]
+    if bits < 5:
+        halves = struct.unpack_from(f"<{len(mine)}H", payload, 3)
+        scales = struct.unpack(
+            f"<{len(mine)}f", struct.pack(f"<{len(mine)}I", *(h << 16 for h in halves))
+        )
+    else:
+        scales = struct.unpack_from(f"<{len(mine)}f", payload, 3)
+    rest = payload[3 + len(mine) * (2 if bits < 5 else 4) :]
+    finer = {n: finer_coordinates(n, bits, share, seed=seed, index=index) for n in set(mine)}
+    counts = [sum(len(finer[n]) for n in mine), sum(n - len(finer[n]) for n in mine)]
+    codes: list[list[int]] = []
+    for width, c in zip((bits + 1, bits), counts, strict=True):
+        plane = -(-c // 8)
+        planes, rest = (
+            [rest[plane * p : plane * (p + 1)] for p in range(width)],
+            rest[width * plane :],
+        )
+        codes.append(
+            [int("".join(str(p[i // 8] >> i % 8 & 1) for p in planes) or "0", 2) for i in range(c)]
+        )
+    assert not rest
+    values: list[float] = []
+    number = 0
+    for size, scale in zip(mine, scales, strict=True):
+        block = []
+        for i in range(size):
+            coarse = i not in finer[size]
+            width, code = bits + 1 - coarse, codes[coarse].pop(0)
+            half = 2 ** (width - 1) if width else 1
+            level = LEVELS[width][code % half] if width else 0
+            block.append(-level if code >= half else level)
+        values += finished(block, scale, parameter // 16, number, seed=seed, index=index)
         number += size
     return start, values[: dimension - start]
 
