@@ -1,5 +1,6 @@
 """A real aggregator process for journeys: started, killed and started again on one state folder."""
 
+import contextlib
 import json
 import os
 import signal
@@ -14,28 +15,52 @@ PATIENCE_S = 60.0
 
 
 class ServerProcess:
-    """`python -m server_ref` on one port and one state folder."""
+    """`python -m server_ref` on one port and one state folder.
 
-    def __init__(self, plan: Path, folder: Path, options: Sequence[str] = ()) -> None:
+    `program` may be another one that takes the same arguments.
+    """
+
+    def __init__(
+        self,
+        plan: Path,
+        folder: Path,
+        options: Sequence[str] = (),
+        *,
+        program: Sequence[str] = ("-m", "server_ref"),
+    ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self._announcement = folder / "announcement.json"
         self._command = [
-            sys.executable, "-m", "server_ref", str(plan),
+            str(plan),
             "--state", str(folder / "state"), "--port", str(self.port),
             "--announce", str(self._announcement), *options,
         ]  # fmt: skip
+        self._program = program
         self._popen: subprocess.Popen[bytes] | None = None
         self.join_token = ""
         self.operator_token = ""
 
-    def start(self) -> None:
-        """Start, and wait until it listens."""
+    @property
+    def running(self) -> bool:
+        """Whether the process is there."""
+        return self._popen is not None and self._popen.poll() is None
+
+    def has_died(self, *, within_s: float) -> bool:
+        """Whether the process has ended, or does so soon."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            if self._popen is not None:
+                self._popen.wait(within_s)
+        return not self.running
+
+    def start(self, program: Sequence[str] | None = None) -> None:
+        """Start, and wait until it listens; `program` for this once."""
         self._announcement.unlink(missing_ok=True)
+        command = [sys.executable, *(program or self._program), *self._command]
         with (self.folder / "server.log").open("ab") as log:
-            self._popen = subprocess.Popen(self._command, stdout=log, stderr=log)
+            self._popen = subprocess.Popen(command, stdout=log, stderr=log)
         deadline = time.monotonic() + PATIENCE_S
         while not self._announcement.exists():
             if self._popen.poll() is not None or time.monotonic() > deadline:

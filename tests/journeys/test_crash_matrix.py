@@ -1,0 +1,207 @@
+"""Promise: killed at any moment of a round, the server ends with the very model it would have made.
+
+A moment is the start or the end of an fsync or of a transaction; `crashing_server.py` finds them.
+Devices come in turn and send again what was not answered, so that the order of arrival is the same.
+"""
+
+import shutil
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import pytest
+import pytest_asyncio
+
+from edge_sdk.authoring import build_plan, zoo
+from edge_sdk.codecs import codec_from_spec, frame_ids
+from edge_sdk.errors import Unreachable
+from edge_sdk.plan import Plan
+from edge_sdk.transport.http import HttpTransport
+from edge_sdk.values import CheckIn, Commit, Enrol, Enrolled, Finished, Task, Wait
+from edge_sdk.wire import HEADER_BYTES, Frame, Kind, pack
+from tests.journeys.server_process import ServerProcess
+
+pytestmark = [pytest.mark.journey, pytest.mark.asyncio(loop_scope="module")]
+
+CRASHING = Path(__file__).with_name("crashing_server.py")
+DEVICES = 2
+ROUNDS = 2
+OPTIONS = [
+    "--rounds", str(ROUNDS), "--cohort", str(DEVICES), "--min-updates", str(DEVICES),
+    "--codec", "eden:bits=4", "--chunk-bytes", "2048", "--run-seed", "7",
+]  # fmt: skip
+MOST_RESTARTS = 3
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A run that devices have joined and nothing else has happened to."""
+
+    plan_file: Path
+    state: Path
+    devices: Sequence[Enrolled]
+    dimension: int
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def prepared(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
+    folder = tmp_path_factory.mktemp("prepared")
+    plan: Plan = build_plan(zoo.mlp((8,), 3, hidden=(96,)), loss="cross-entropy", name="small")
+    plan_file = folder / "small.plan"
+    plan_file.write_bytes(plan.data)
+    server = ServerProcess(plan_file, folder / "server", OPTIONS)
+    server.start()
+    try:
+        devices = [await _enrolled(server) for _ in range(DEVICES)]
+    finally:
+        server.kill()
+    return Prepared(plan_file, server.folder / "state", devices, plan.layout().size)
+
+
+async def _enrolled(server: ServerProcess) -> Enrolled:
+    transport = HttpTransport(server.url)
+    try:
+        return await transport.enrol(Enrol(join_token=server.join_token))
+    finally:
+        await transport.close()
+
+
+class Run:
+    """One run from the prepared state, with a server that may die once."""
+
+    def __init__(self, prepared: Prepared, folder: Path, *, fatal: int) -> None:
+        self._prepared = prepared
+        self._server = ServerProcess(prepared.plan_file, folder, OPTIONS)
+        shutil.copytree(prepared.state, folder / "state")
+        self.trace = folder / "moments.txt"
+        self._fatal = fatal
+        self.deaths = 0
+
+    async def finish(self) -> list[bytes]:
+        """All rounds; the exact weights of every version."""
+        try:
+            self._start_fatal()
+            for number in range(ROUNDS):
+                for device, identity in enumerate(self._prepared.devices):
+                    await self._participate(device, identity, number)
+            await self._insist(self._prepared.devices[0], _until_finished)
+        finally:
+            self._server.kill()
+        files = sorted(self._server.folder.glob("state/runs/*/models/*.weights"))
+        return [file.read_bytes() for file in files]
+
+    def _start_fatal(self) -> None:
+        try:
+            self._server.start((str(CRASHING), str(self._fatal), str(self.trace)))
+        except AssertionError:
+            self._revive()
+
+    def _revive(self) -> None:
+        assert not self._server.running
+        self.deaths += 1
+        assert self.deaths <= 1, "it died without being told to"
+        self._server.start()
+
+    async def _participate(self, device: int, identity: Enrolled, number: int) -> None:
+        async def task(transport: HttpTransport) -> Task | Wait | Finished:
+            return await transport.check_in(CheckIn(wait_s=20))
+
+        found = await self._insist(identity, task)
+        if isinstance(found, Wait):
+            return  # its update counts already; the answer to the commit was lost
+        assert isinstance(found, Task)
+        assert found.round == number + 1
+        frames, commit = _update(found, self._prepared.dimension, device)
+
+        async def upload(transport: HttpTransport) -> object:
+            return await transport.upload(found, frames)
+
+        async def close(transport: HttpTransport) -> object:
+            return await transport.commit(found, commit)
+
+        await self._insist(identity, upload)
+        await self._insist(identity, close)
+
+    async def _insist(self, identity: Enrolled, call: Callable[[HttpTransport], Awaitable[T]]) -> T:
+        """Make a call; once more after the server has died and was started again."""
+        for _ in range(MOST_RESTARTS):
+            transport = HttpTransport(self._server.url)
+            transport.identify(identity)
+            try:
+                return await call(transport)
+            except Unreachable:
+                if not self._server.has_died(within_s=5):
+                    raise
+                self._revive()
+            finally:
+                await transport.close()
+        raise AssertionError("the server does not stay up")
+
+
+async def _until_finished(transport: HttpTransport) -> None:
+    while not isinstance(await transport.check_in(CheckIn(wait_s=20)), Finished):
+        pass
+
+
+def _update(task: Task, dimension: int, device: int) -> tuple[list[bytes], Commit]:
+    """A device's update in a round: the same whatever happened before."""
+    random = np.random.Generator(np.random.PCG64([task.round, device]))
+    vector = random.standard_normal(dimension).astype(np.float32)
+    codec = codec_from_spec(task.codecs[0])
+    room = task.chunk_bytes - HEADER_BYTES
+    payloads = codec.encode(vector, seed=task.seed, chunk_bytes=room)
+    wire_id, parameter = frame_ids(codec)
+    frames = [
+        pack(
+            Frame(
+                kind=Kind.UPDATE, codec=wire_id, parameter=parameter, index=index,
+                count=len(payloads), stage=task.stage, run=task.run, number=task.round,
+                examples=10 + device, seed=task.seed, dimension=dimension, payload=payload,
+            )
+        )
+        for index, payload in enumerate(payloads)
+    ]  # fmt: skip
+    return frames, Commit(chunks=len(frames), examples=10 + device, codec=codec.spec)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def undisturbed(
+    prepared: Prepared, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[list[bytes], list[str]]:
+    """Weights of every version, and the names of all moments."""
+    run = Run(prepared, tmp_path_factory.mktemp("undisturbed") / "run", fatal=0)
+    weights = await run.finish()
+    assert len(set(weights)) == ROUNDS + 1, "every round moves the model"
+    return weights, run.trace.read_text().split("\n")[:-1]
+
+
+async def _die_at(
+    points: Sequence[int], prepared: Prepared, wanted: list[bytes], folder: Path
+) -> None:
+    for point in points:
+        run = Run(prepared, folder / f"{point}", fatal=point)
+        assert await run.finish() == wanted, f"another model after a death at moment {point}"
+        assert run.deaths == 1, f"moment {point} never came"
+        shutil.rmtree(folder / f"{point}")
+
+
+async def test_a_death_at_every_ninth_moment_changes_no_bit(
+    prepared: Prepared, undisturbed: tuple[list[bytes], list[str]], tmp_path: Path
+) -> None:
+    wanted, moments = undisturbed
+    assert {"before fsync", "after fsync", "before transaction", "after transaction"} == set(
+        moments
+    )
+    await _die_at(range(1, len(moments), 9), prepared, wanted, tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+async def test_a_death_at_any_moment_changes_no_bit(
+    prepared: Prepared, undisturbed: tuple[list[bytes], list[str]], tmp_path: Path
+) -> None:
+    wanted, moments = undisturbed
+    await _die_at(range(1, len(moments) + 1), prepared, wanted, tmp_path)
