@@ -49,6 +49,10 @@ _HEAD = struct.Struct("<BH")
 _LEAST_OVERLAP = 0.16
 """Below one bit <y, q> counts as a quarter of what is expected (2 / pi of the two norms) at
 least: a block whose few coordinates are all near zero would get an enormous scale."""
+_MOST_BEYOND_CODES = 24
+"""Bytes of a chunk of one block besides its codes: head, scale, filling."""
+_WORTH = 1.01
+"""Smaller blocks take more rotation rounds: they must bring more bits than that."""
 _SLAB = 1 << 16
 _ROUNDING = 0x4C414353
 """`SCAL`: the stream that rounds scales."""
@@ -88,8 +92,7 @@ class EdenMixed:
     def encode(self, vector: Vector, *, seed: int, chunk_bytes: int) -> list[bytes]:
         """See `Codec.encode`; also refuses magnitudes over 2**110."""
         require_vector(vector, limit=MAX_MAGNITUDE)
-        tiling = Tiling(len(vector), self._largest_block(chunk_bytes))
-        mix = self._mix(tiling, chunk_bytes)
+        tiling, mix = self._arranged(len(vector), chunk_bytes)
         count = mix.chunks(tiling, chunk_bytes)
         if count > MAX_CHUNKS:
             raise Misuse(f"{count} chunks, limit {MAX_CHUNKS}: choose larger chunks")
@@ -132,12 +135,19 @@ class EdenMixed:
             )
         return Piece(where=where, values=values)
 
-    def _largest_block(self, chunk_bytes: int) -> int:
-        """The largest block that surely fits into a chunk."""
+    def _arranged(self, dimension: int, chunk_bytes: int) -> tuple[Tiling, Mix]:
+        """Blocks and bits: smaller blocks only where they fill the chunks better."""
+        best: tuple[Tiling, Mix] | None = None
         for size in BLOCK_SIZES:
-            if size * self.rate / 8 + 24 <= chunk_bytes:
-                return size
-        raise Misuse(f"no EDEN block at rate {self.rate} fits into {chunk_bytes} bytes")
+            if size * self.rate / 8 + _MOST_BEYOND_CODES > chunk_bytes:
+                continue
+            tiling = Tiling(dimension, size)
+            mix = self._mix(tiling, chunk_bytes)
+            if best is None or mix.level > _WORTH * best[1].level:
+                best = tiling, mix
+        if best is None:
+            raise Misuse(f"no EDEN block at rate {self.rate} fits into {chunk_bytes} bytes")
+        return best
 
     def _mix(self, tiling: Tiling, chunk_bytes: int) -> Mix:
         """The most bits whose frames are within the rate."""
