@@ -172,8 +172,20 @@ class Transport(Protocol):
         """The plan bundle's bytes, whose SHA-256 is `digest` (checked here)."""
         ...
 
-    async def model(self, run: str, version: int, *, have: int | None) -> bytes:
-        """Model frames that lead from version `have` (None: from nothing) to `version`."""
+    async def model(
+        self,
+        run: str,
+        version: int,
+        *,
+        have: int | None,
+        stage: int | None = None,
+        held_stage: int | None = None,
+    ) -> bytes:
+        """Model frames that lead from version `have` (None: from nothing) to `version`.
+
+        `stage` is whose vector is wanted, `held_stage` whose is held in version `have`; None is the
+        whole model.
+        """
         ...
 
     async def upload(self, task: Task, frames: Sequence[bytes]) -> Progress:

@@ -12,22 +12,31 @@ timestamp. It holds::
     part1-step.onnx         and the server's
     weights.f32             initial weights, flat little-endian float32 in layout order
 
-`conventions` names the graphs' inputs and outputs. `edge_sdk.authoring` makes plans.
+`conventions` names the graphs' inputs and outputs. `segments` says which coordinates stages share,
+`model_frames` what a download of them decodes to. `edge_sdk.authoring` makes plans.
 """
 
 from edge_sdk.plan.bundle import Plan, StageParts, WarmUpParts, load_plan, pack_plan
 from edge_sdk.plan.manifest import Manifest, TensorSpec
+from edge_sdk.plan.model_frames import add_delta, put_snapshot, read_model
+from edge_sdk.plan.segments import Segment, Segments, Spans
 from edge_sdk.plan.split import PartGraphs, Split, SplitParts
 
 __all__ = [
     "Manifest",
     "PartGraphs",
     "Plan",
+    "Segment",
+    "Segments",
+    "Spans",
     "Split",
     "SplitParts",
     "StageParts",
     "TensorSpec",
     "WarmUpParts",
+    "add_delta",
     "load_plan",
     "pack_plan",
+    "put_snapshot",
+    "read_model",
 ]

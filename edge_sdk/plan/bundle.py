@@ -25,6 +25,7 @@ from edge_sdk.plan.manifest import (
     version_of,
     warm_up_member,
 )
+from edge_sdk.plan.segments import Segments
 from edge_sdk.plan.split import Split, SplitParts, split_members
 from edge_sdk.values import Layout, Parameter, Vector
 
@@ -108,6 +109,14 @@ class Plan:
         """Weights to start from, layout order; a new array."""
         tensors = self.manifest.layout.split(_weights(self.members[WEIGHTS]))
         return self.layout(stage).flatten(tensors)
+
+    def whole_weights(self) -> Vector:
+        """Initial weights of every parameter, in layout order; a new array."""
+        return _weights(self.members[WEIGHTS]).copy()
+
+    def segments(self) -> Segments:
+        """How the whole vector is made up of what stages share; make it once and keep it."""
+        return Segments(self.manifest)
 
     def has_warm_up(self, stage: int = 0) -> bool:
         """Whether `stage` can train its newest block and head alone."""

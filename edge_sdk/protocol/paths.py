@@ -10,7 +10,8 @@ PLAN = "/v1/plans/{digest}"
 """GET -> plan bundle. Immutable: ETag, Range."""
 
 MODEL = "/v1/runs/{run}/models/{version}"
-"""GET `?have=VERSION` -> model frames. Immutable: ETag, Range."""
+"""GET `?have=VERSION&stage=STAGE&held=STAGE` -> model frames that lead from `have` (of the stage
+`held`) to the version, of one stage; each may be left out. Immutable: ETag, Range."""
 
 UPDATE = "/v1/runs/{run}/rounds/{round}/update"
 """POST chunk frames -> `Progress`; GET -> `Progress`."""

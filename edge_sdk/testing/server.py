@@ -193,9 +193,17 @@ class ScriptedServer:
             raise Refused(Reason.NOT_FOUND, "no such plan")
         return self.plan_bytes
 
-    async def model(self, run: str, version: int, *, have: int | None) -> bytes:
+    async def model(
+        self,
+        run: str,
+        version: int,
+        *,
+        have: int | None,
+        stage: int | None = None,
+        held_stage: int | None = None,
+    ) -> bytes:
         """The model, always as a snapshot."""
-        del have
+        del have, stage, held_stage
         return snapshot_frames(self.weights, run=run, version=version)
 
     async def upload(self, task: Task, frames: Sequence[bytes]) -> Progress:

@@ -79,9 +79,20 @@ class FlakyTransport:
         """See `Transport.plan`."""
         return await self._carry("plan", lambda: self._server.plan(digest))
 
-    async def model(self, run: str, version: int, *, have: int | None) -> bytes:
+    async def model(
+        self,
+        run: str,
+        version: int,
+        *,
+        have: int | None,
+        stage: int | None = None,
+        held_stage: int | None = None,
+    ) -> bytes:
         """See `Transport.model`."""
-        return await self._carry("model", lambda: self._server.model(run, version, have=have))
+        return await self._carry(
+            "model",
+            lambda: self._server.model(run, version, have=have, stage=stage, held_stage=held_stage),
+        )
 
     async def upload(self, task: Task, frames: Sequence[bytes]) -> Progress:
         """See `Transport.upload`; a cut one leaves the first frames with the server."""

@@ -40,7 +40,14 @@ class Kind(IntEnum):
     UPDATE = 1
     """One device's update of one round."""
     SNAPSHOT = 2
-    """A whole model version."""
+    """A segment of a model version."""
+    DELTA = 3
+    """What a segment's version adds to the version before."""
+
+
+SPEED_UNITS = 1 << 16
+"""A delta's speed is counted in parts of one: what is decoded is added `examples / SPEED_UNITS`
+times."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,13 +68,13 @@ class Frame:
     count: int
     """Chunks in the whole vector, 1 to 65535."""
     stage: int = 0
-    """Stage of the plan that the vector belongs to, 0 to 254."""
+    """Of an update the plan's stage it belongs to, of a model the segment; 0 to 254."""
     run: str
     """The run, 16 lower-case hex digits."""
     number: int
     """Round of an update (from 1), version of a model (from 0)."""
     examples: int = 0
-    """Weight of an update, from 1; 0 in model frames."""
+    """Weight of an update, from 1; 0 in a snapshot; in a delta its speed, 1 to `SPEED_UNITS`."""
     seed: int
     """The vector's seed, below 2**53."""
     dimension: int
@@ -110,12 +117,18 @@ def _problems(frame: Frame) -> Iterator[str]:
         yield f"chunk {frame.index} of {frame.count}"
     if not _RUN.fullmatch(frame.run):
         yield f"run {frame.run!r} is not 16 hex digits"
-    if frame.kind is Kind.UPDATE and (frame.number == 0 or frame.examples == 0):
-        yield "an update needs a round and examples of at least 1"
-    if frame.kind is not Kind.UPDATE and frame.examples != 0:
-        yield "a model frame carries no examples"
+    yield from _problems_of_kind(frame)
     if not 1 <= len(frame.payload) <= MAX_FRAME_BYTES - HEADER_BYTES:
         yield f"payload of {len(frame.payload)} bytes"
+
+
+def _problems_of_kind(frame: Frame) -> Iterator[str]:
+    if frame.kind is Kind.UPDATE and (frame.number == 0 or frame.examples == 0):
+        yield "an update needs a round and examples of at least 1"
+    if frame.kind is Kind.SNAPSHOT and frame.examples != 0:
+        yield "a snapshot carries no examples"
+    if frame.kind is Kind.DELTA and not (frame.number and 1 <= frame.examples <= SPEED_UNITS):
+        yield f"a delta needs a version of at least 1 and a speed of 1 to {SPEED_UNITS}"
 
 
 def pack(frame: Frame) -> bytes:

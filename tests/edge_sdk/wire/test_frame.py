@@ -16,6 +16,7 @@ from edge_sdk.wire import (
     HEADER_BYTES,
     MAX_DIMENSION,
     MAX_FRAME_BYTES,
+    SPEED_UNITS,
     Frame,
     FrameReader,
     Kind,
@@ -27,7 +28,7 @@ from edge_sdk.wire import (
 @st.composite
 def frames(draw: st.DrawFn) -> Frame:
     kind = draw(st.sampled_from(Kind))
-    update = kind is Kind.UPDATE
+    most = {Kind.UPDATE: 2**32 - 1, Kind.SNAPSHOT: 0, Kind.DELTA: SPEED_UNITS}[kind]
     count = draw(st.integers(1, 65_535))
     return Frame(
         kind=kind,
@@ -37,8 +38,8 @@ def frames(draw: st.DrawFn) -> Frame:
         count=count,
         stage=draw(st.integers(0, 254)),
         run=draw(st.text("0123456789abcdef", min_size=16, max_size=16)),
-        number=draw(st.integers(int(update), 2**32 - 1)),
-        examples=draw(st.integers(1, 2**32 - 1)) if update else 0,
+        number=draw(st.integers(int(kind is not Kind.SNAPSHOT), 2**32 - 1)),
+        examples=draw(st.integers(min(most, 1), most)),
         seed=draw(st.integers(0, 2**53 - 1)),
         dimension=draw(st.integers(1, MAX_DIMENSION)),
         payload=draw(st.binary(min_size=1, max_size=200)),
