@@ -24,7 +24,7 @@ from edge_sdk.runtime.frames import known_codecs
 from edge_sdk.runtime.loop import Loop
 from edge_sdk.runtime.phases import PhaseLog
 from edge_sdk.runtime.spool import FINAL_REFUSALS, TrainedUpdate, deliver
-from edge_sdk.runtime.state import StateFolder, default_folder
+from edge_sdk.runtime.state import StateFolder, state_of
 from edge_sdk.runtime.workbench import NothingToSend, Workbench
 from edge_sdk.telemetry import ByteMeter, ProcessSensor
 from edge_sdk.transport.http import HttpTransport
@@ -66,7 +66,8 @@ class Client:
         url: the aggregation server, `https://host[:port][/prefix]`.
         token: join token from the operator, needed until the device is enrolled.
         data: a `Dataset`, or a pair of arrays (inputs, targets) with examples along axis 0.
-        state: folder that survives restarts; by default one under `XDG_STATE_HOME`.
+        state: folder that survives restarts, or what keeps it; by default one under
+            `XDG_STATE_HOME`.
         name: what the operator sees this device as.
         ca: PEM file of authorities to trust instead of the system's.
         plain_http: allow `http://` to other machines; without it only to this one.
@@ -88,7 +89,7 @@ class Client:
         *,
         token: str | None = None,
         data: Dataset | tuple[ArrayLike, ArrayLike],
-        state: Path | str | None = None,
+        state: StateFolder | Path | str | None = None,
         name: str = "",
         ca: Path | str | None = None,
         plain_http: bool = False,
@@ -106,7 +107,7 @@ class Client:
         self._token = token
         self._name = name
         self._data = ArrayDataset(*data) if isinstance(data, tuple) else data
-        self._folder = StateFolder(default_folder(url, name) if state is None else Path(state), url)
+        self._folder = state_of(url, name, state)
         self._seed = secrets.randbits(32) if seed is None else seed
         self._long_poll_s = long_poll_s
         self._policy: Policy[Any] = FixedPolicy() if policy is None else policy

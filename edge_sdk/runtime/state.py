@@ -178,3 +178,10 @@ class StateFolder:
 
     def _plan_path(self, digest: str) -> Path:
         return self._path / "plans" / f"{digest}.plan"
+
+
+def state_of(url: str, name: str, given: StateFolder | Path | str | None) -> StateFolder:
+    """What a client that was given this keeps its state in."""
+    if isinstance(given, StateFolder):
+        return given
+    return StateFolder(default_folder(url, name) if given is None else Path(given), url)
