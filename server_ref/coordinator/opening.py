@@ -6,11 +6,11 @@ import dataclasses
 import secrets
 from collections.abc import AsyncIterator, Iterable
 
-from edge_sdk.errors import Misuse
+from edge_sdk.errors import Misuse, Refused
 from edge_sdk.plan import Plan
 from server_ref.coordinator.aftermath import Aftermath
 from server_ref.coordinator.cycle import Cycle
-from server_ref.coordinator.identity import hash_token
+from server_ref.coordinator.identity import find_device, hash_token
 from server_ref.coordinator.parts import Evaluate, RunParts, Surroundings
 from server_ref.coordinator.publishing import Library
 from server_ref.coordinator.run import Coordinator
@@ -81,7 +81,7 @@ async def open_run(
     outside = outside or Surroundings()
     with (
         lock_folder(settings.state) as folder,
-        contextlib.closing(Database(folder.database)) as database,
+        contextlib.closing(outside.open_database(folder.database)) as database,
     ):
         run = _find_or_begin(folder, database, settings, plan, outside)
         _revoke(database, orders.revoke)
@@ -156,14 +156,10 @@ def _join_token(
 def _revoke(database: Database, wanted: Iterable[str]) -> None:
     """Withdraw devices; all of `wanted` or, when one of them is not clear, none."""
     names = database.read(identities.device_names)
-    found: list[str] = []
-    for one in wanted:
-        matching = [device for device, name in names.items() if one in {device, name}]
-        if len(matching) != 1:
-            known = ", ".join(f"{device} ({name!r})" for device, name in names.items()) or "none"
-            how_many = "more than one device" if matching else "no device"
-            raise Misuse(f"{how_many} is called {one!r}; devices: {known}")
-        found += matching
+    try:
+        found = [find_device(names, one) for one in wanted]
+    except Refused as unclear:
+        raise Misuse(unclear.detail) from None
 
     def change(connection: Connection) -> None:
         for device in found:

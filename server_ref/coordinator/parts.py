@@ -5,7 +5,8 @@ import dataclasses
 import os
 import time
 from collections.abc import Callable
-from typing import TypeVar
+from pathlib import Path
+from typing import Protocol, TypeVar
 
 from edge_sdk.errors import Refused
 from edge_sdk.plan import Plan
@@ -14,13 +15,21 @@ from server_ref.coordinator.identity import new_token
 from server_ref.coordinator.publishing import Library
 from server_ref.coordinator.traffic import TrafficCounter
 from server_ref.settings import Settings
-from server_ref.store import Change, Database, Folder, Sync, records
+from server_ref.store import Change, ChunkLog, Database, Folder, Sync, records
 from server_ref.store.records import RunRow
 
 T = TypeVar("T")
 
 Evaluate = Callable[[Vector], Evaluation]
 """Measures exact weights; runs in a thread."""
+
+
+class OpenLog(Protocol):
+    """Opens the log of a round's chunks."""
+
+    def __call__(self, path: Path, *, sync: Sync) -> ChunkLog:
+        """See `ChunkLog`."""
+        ...
 
 
 def _tell_nobody(_line: str) -> None:
@@ -38,6 +47,8 @@ class Surroundings:
     new_token: Callable[[], str] = new_token
     tell: Callable[[str], None] = _tell_nobody
     """Shows the operator a line."""
+    open_database: Callable[[Path], Database] = Database
+    open_log: "OpenLog" = ChunkLog
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
