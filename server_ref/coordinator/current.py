@@ -62,6 +62,8 @@ class CurrentRound:
         self.ended = asyncio.Event()
         """Set when the round is over and what follows it is in place."""
         self.recorded_admissions = set(state.members)
+        self.given_up = False
+        """Whether it ends without a version, whatever counts already."""
         self.last_trouble = ""
         """What the latest device that gave up, or was dropped, said or was told."""
         self._longest = norm_limit(parts.weights)
@@ -318,6 +320,8 @@ class CurrentRound:
                 await self._count_unfinished(device)
         event = rounds.Settled(tuple(self._partial))
         settled, _ = rounds.step(self.state, event, self.parts.now_s())
+        if self.given_up:
+            settled = dataclasses.replace(settled, phase=Phase.ABANDONED)
         return settled, list(self._partial.values()) if settled.phase is Phase.PUBLISHED else []
 
     async def _count_unfinished(self, device: str) -> None:
@@ -371,6 +375,11 @@ class CurrentRound:
         self.state = rounds.recommit(self.state, positions, now_s=now_s)
         for update in updates:
             await self._add(await self._decode(update.device, longest=math.inf), update)
+
+    def give_up(self) -> None:
+        """Take nothing more, and come to nothing."""
+        self.given_up = True
+        self.state = rounds.reclose(self.state)
 
     def close_again(self, *, count_unfinished: bool) -> None:
         """Go on closing: what devices were told is closed stays closed."""

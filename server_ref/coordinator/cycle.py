@@ -9,7 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import Literal, TypeVar
 
-from edge_sdk.errors import Refused
+from edge_sdk.errors import Reason, Refused
 from edge_sdk.values import Commit, Vector
 from server_ref import rounds
 from server_ref.coordinator.current import CurrentRound, RoundParts
@@ -18,8 +18,8 @@ from server_ref.coordinator.parts import RunParts
 from server_ref.downlink import derive_seed
 from server_ref.rounds import Phase, Round, Rules
 from server_ref.settings import Terms
-from server_ref.store import ChunkLog, Connection, records
-from server_ref.store.records import RoundRow, UpdateRow
+from server_ref.store import Connection, orders, records
+from server_ref.store.records import RoundRow, UpdateRow, VersionRow
 
 RETRY_S = 5.0
 """Pause before a round's end is tried again after the disk refused it."""
@@ -62,6 +62,8 @@ class Cycle:
         """How long the latest rounds took."""
         self.fruitless = 0
         """Rounds in a row, up to the latest, that made no version."""
+        self.called_off = False
+        """Whether the operator stopped the run for good: no round opens any more."""
         self.stopping = asyncio.Event()
         self.round_ended = asyncio.Event()
         """Set when a round ended; cleared by who follows the run."""
@@ -116,9 +118,9 @@ class Cycle:
     # ------------------------------------------------------------------ opening
 
     def _next(self, model_version: int) -> Opening | None:
-        """The round that follows; None when the run has all the versions it wants."""
+        """The round that follows; None after the last version, or where the run was called off."""
         settings = self._parts.settings
-        if model_version >= settings.rounds:
+        if self.called_off or model_version >= settings.rounds:
             return None
         at = self._parts.outside.wall_s()
         return Opening(self.last_round + 1, model_version, settings.terms(), at)
@@ -150,7 +152,8 @@ class Cycle:
             over_selection=terms.over_selection,
         )
         path = parts.folder.chunk_log(parts.run.run, number)
-        chunk_log = await self._in_thread(partial(ChunkLog, path, sync=parts.outside.sync))
+        opening_log = partial(parts.outside.open_log, path, sync=parts.outside.sync)
+        chunk_log = await self._in_thread(opening_log)
         recess = recess_s(fruitless=self.fruitless, pace_s=parts.settings.pace_s)
         state = rounds.open_round(
             number=number,
@@ -208,6 +211,28 @@ class Cycle:
         if self.current is not None:
             self._closing = self.spawn(self._close(self.current, count_unfinished))
 
+    async def give_up(self, *, back_to: int | None = None) -> None:
+        """Abandon the open round; with `back_to`, publish that version's weights as a new one.
+
+        A round that is closing already ends as it would, and the one after it is given up. What
+        was recorded of the abandoned round stays, and so do its receipts.
+
+        Raises:
+            Refused: `storage`, while no round is open; with one, the disk is waited for.
+        """
+        while self.current is not None and self.current.closing:
+            await self.current.ended.wait()
+        current = self.current
+        if current is not None:
+            current.give_up()
+            self._closing = self.spawn(self._finish(current, False, back_to))
+            await asyncio.shield(self._closing)
+        elif back_to is not None:
+            _, row = await self._old_version(back_to, self.model_version + 1)
+            at = self._parts.outside.wall_s()
+            await self._parts.write(partial(self._record_rollback, row, back_to, at))
+            self.model_version += 1
+
     async def _close(self, current: CurrentRound, count_unfinished: bool) -> None:
         """End the round and begin the next."""
         mark = partial(
@@ -217,10 +242,15 @@ class Cycle:
             count_unfinished=count_unfinished,
         )
         await self.insist(partial(self._parts.write, mark))
-        end = partial(self._end, current, count_unfinished=count_unfinished)
+        await self._finish(current, count_unfinished)
+
+    async def _finish(
+        self, current: CurrentRound, count_unfinished: bool, back_to: int | None = None
+    ) -> None:
+        end = partial(self._end, current, count_unfinished=count_unfinished, back_to=back_to)
         settled, opening, weights = await self.insist(end)
         current.state = settled
-        published = settled.phase is Phase.PUBLISHED
+        published = settled.phase is Phase.PUBLISHED or back_to is not None
         self.model_version += published
         self._count_end(made_version=published)
         if self.fruitless >= PATIENT_ROUNDS:
@@ -251,7 +281,7 @@ class Cycle:
         self._parts.outside.tell(line)
 
     async def _end(
-        self, current: CurrentRound, *, count_unfinished: bool
+        self, current: CurrentRound, *, count_unfinished: bool, back_to: int | None
     ) -> tuple[Round, Opening | None, Vector]:
         """New version files, then one transaction; only then anybody sees the new round."""
         parts = self._parts
@@ -270,7 +300,9 @@ class Cycle:
                     codec=parts.settings.downlink_codec,
                 )
             )
-        opening = self._next(settled.model_version + published)
+        elif back_to is not None:
+            weights, row = await self._old_version(back_to, settled.model_version + 1)
+        opening = self._next(settled.model_version + (row is not None))
         at = parts.outside.wall_s()
 
         def change(connection: Connection) -> None:
@@ -278,7 +310,9 @@ class Cycle:
             records.close_round(connection, run, number, state=state, at=at)
             for update in unfinished:
                 records.add_update(connection, run, number, update, None)
-            if row is not None:
+            if row is not None and back_to is not None:
+                self._record_rollback(row, back_to, at, connection)
+            elif row is not None:
                 records.add_version(connection, run, row)
             if opening is not None:
                 self._record_opening(opening, connection)
@@ -286,6 +320,28 @@ class Cycle:
         await parts.write(change)
         log.info("round %d %s, %d updates", number, settled.phase, len(settled.counted()))
         return settled, opening, weights
+
+    async def _old_version(self, source: int, version: int) -> tuple[Vector, VersionRow]:
+        """An old version's weights, published as files of a new one."""
+        parts = self._parts
+        old = parts.read(lambda c: records.version(c, parts.run.run, source))
+        if old is None:
+            raise Refused(Reason.NOT_FOUND, "no such version")
+        weights = await self._in_thread(partial(parts.library.weights, old))
+        publish = partial(
+            parts.library.publish,
+            weights,
+            version=version,
+            number=None,
+            codec=parts.settings.downlink_codec,
+        )
+        return weights, await self._in_thread(publish)
+
+    def _record_rollback(
+        self, row: VersionRow, source: int, at: float, connection: Connection
+    ) -> None:
+        records.add_version(connection, self._parts.run.run, row)
+        orders.add_rollback(connection, self._parts.run.run, row.version, source=source, at=at)
 
     async def insist(self, job: Callable[[], Awaitable[T]]) -> T:
         """Do `job` again until the disk takes it."""
