@@ -17,6 +17,7 @@ from edge_sdk.telemetry.energy import (
     radio_energy,
 )
 from edge_sdk.telemetry.ledger import cost_between, costs_of
+from edge_sdk.telemetry.link_meter import LinkMeter
 from edge_sdk.telemetry.machine import MachineReader, MachineState
 from edge_sdk.telemetry.meter import ByteMeter
 
@@ -26,6 +27,7 @@ __all__ = [
     "EnergyReader",
     "EnergyReading",
     "LinkEstimate",
+    "LinkMeter",
     "MachineReader",
     "MachineState",
     "ProcessSensor",

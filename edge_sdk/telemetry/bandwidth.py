@@ -12,7 +12,11 @@ real TCP (figures in `docs/energy.md`).
 When the question is whether a deadline will be met, B is divided by `1 + e`, with e the largest
 relative error of the model's own last five predictions of the rate (RobustMPC: Yin, Jindal, Sekar,
 Sinopoli, "A Control-Theoretic Approach for Dynamic Adaptive Video Streaming", SIGCOMM 2015): the
-margin tightens as predictions prove right.
+margin tightens as predictions prove right. Unlike there, only rates predicted too high count: a
+link that got faster endangers no deadline.
+
+A link that changed for good is believed at the second sight: when the last two rates lie both above
+or both below the mean of the older ones by more than `CHANGED`, what is older is forgotten.
 """
 
 import sys
@@ -31,6 +35,9 @@ RTT_SAMPLES = 20
 """Round trips remembered; the least of them is `min_rtt`, so a moved device forgets the old one."""
 
 LATENCY_RTTS = 1.5
+
+CHANGED = 2.0
+"""Factor that two rates in a row must be off by to make the older ones void."""
 
 ONE_PACKET_BYTES = 1400
 """A transfer up to this size is a round trip and nothing else."""
@@ -91,8 +98,10 @@ class LinkEstimate:
             return learned
         errors = self._errors(transfer.direction)
         if expected is not None:
-            errors = (abs(expected - rate) / rate, *errors)[:SAMPLES]
+            errors = (max(0.0, expected - rate) / rate, *errors)[:SAMPLES]
         rates = (rate, *self._rates(transfer.direction))[:SAMPLES]
+        if _has_changed(rates):
+            rates, errors = rates[:2], (abs(rates[0] - rates[1]) / min(rates[:2]),)
         if transfer.direction == "up":
             return replace(learned, up_bytes_per_s=rates, up_errors=errors)
         return replace(learned, down_bytes_per_s=rates, down_errors=errors)
@@ -152,6 +161,17 @@ def estimate_link(transfers: Sequence[Transfer]) -> LinkEstimate:
     return estimate
 
 
+def _has_changed(rates: Sequence[float]) -> bool:
+    """Whether the two newest agree with each other and not with the rest."""
+    older = rates[2:]
+    if not older:
+        return False
+    mean = len(older) / sum(1 / rate for rate in older)
+    slower = all(rate * CHANGED < mean for rate in rates[:2])
+    faster = all(rate > mean * CHANGED for rate in rates[:2])
+    return slower or faster
+
+
 def _check(transfer: Transfer) -> None:
     numbers = (transfer.size_bytes, transfer.seconds, transfer.rtt_s or 0.0)
     if not all(0 <= number < float("inf") for number in numbers):
@@ -170,6 +190,8 @@ class TcpInfo:
     delivery_bytes_per_s: int | None
     sent_bytes: int | None
     """TCP payload put on the wire, retransmissions included."""
+    acked_bytes: int | None
+    """TCP payload that the peer has confirmed."""
     retransmitted_bytes: int | None
     segments_out: int | None
 
@@ -198,6 +220,7 @@ def parse_tcp_info(data: bytes) -> TcpInfo | None:
         min_rtt_s=_known_rtt(data),
         delivery_bytes_per_s=_optional(data, 160, 8),
         sent_bytes=_optional(data, 200, 8),
+        acked_bytes=_optional(data, 120, 8),
         retransmitted_bytes=_optional(data, 208, 8),
         segments_out=_optional(data, 136, 4),
     )

@@ -1,5 +1,6 @@
 """What the operating system tells about this process and the machine it runs on."""
 
+import calendar
 import sys
 import time
 from pathlib import Path
@@ -7,10 +8,15 @@ from pathlib import Path
 from edge_sdk.telemetry.energy import EnergyReader, EnergyReading, open_energy
 from edge_sdk.telemetry.machine import MachineReader
 from edge_sdk.telemetry.meter import ByteMeter
+from edge_sdk.telemetry.system import run_command
 from edge_sdk.values import Reading
 
 if sys.platform != "win32":
     import resource
+
+
+EARLIEST_NOW_S = 1_760_000_000
+"""October 2025. A board without a clock of its own that says earlier has not been set."""
 
 
 class ProcessSensor:
@@ -35,26 +41,42 @@ class ProcessSensor:
         energy: EnergyReader | None = None,
     ) -> None:
         self._meter = meter
-        self._energy = open_energy(root) if energy is None else energy
-        self._machine = MachineReader(root)
+        # A recorded tree was left by another machine: this one's commands say nothing of it.
+        run = run_command if root == Path("/") else None
+        opened = open_energy(root, run=run or (lambda _: None)) if energy is None else energy
+        self._energy = opened
+        self._machine = MachineReader(root, run=run)
 
     def read(self) -> Reading:
         """A reading now.
 
         `energy_j` counts from the first reading. It is None where nothing measures or while the
-        source is silent (a battery that charges); `energy` says by which method it was found.
+        source is silent (a battery that charges).
         """
         meter = self._meter
         energy = self.energy()
+        machine = self._machine.read()
         return Reading(
             at_s=time.monotonic(),
             cpu_s=time.process_time(),
             energy_j=None if energy is None else energy.joules,
+            energy_method=None if energy is None else energy.about.method,
+            energy_uncertainty=0.0 if energy is None else energy.about.uncertainty,
+            energy_resolution_j=0.0 if energy is None else energy.resolution_j,
+            energy_missed_s=0.0 if energy is None else energy.missed_s,
+            energy_sampling_cpu_s=0.0 if energy is None else energy.sampling_cpu_s,
             sent_bytes=None if meter is None else meter.sent_bytes,
             received_bytes=None if meter is None else meter.received_bytes,
             resident_bytes=peak_resident_bytes(),
-            battery=self._machine.battery(),
-            temperature_c=self._machine.temperature_c(),
+            battery=machine.battery,
+            charging=machine.charging,
+            temperature_c=machine.temperature_c,
+            throttled=machine.throttled,
+            free_memory_bytes=machine.free_memory_bytes,
+            load=machine.load,
+            link=machine.link,
+            metered=machine.metered,
+            local_s=local_now_s(),
         )
 
     def energy(self) -> EnergyReading | None:
@@ -65,6 +87,12 @@ class ProcessSensor:
         """Stop the thread of the energy source, if one runs."""
         if self._energy is not None:
             self._energy.close()
+
+
+def local_now_s() -> float | None:
+    """Wall clock as `Reading.local_s`; None while the clock is not set."""
+    now_s = time.time()
+    return None if now_s < EARLIEST_NOW_S else float(calendar.timegm(time.localtime(now_s)))
 
 
 def peak_resident_bytes() -> int | None:

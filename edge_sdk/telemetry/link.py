@@ -5,8 +5,8 @@ as `other`; so does a phone's USB tether, which looks like Ethernet but is meter
 not.
 """
 
-from edge_sdk.telemetry.energy.radio import LinkType
 from edge_sdk.telemetry.system import Run, SystemFiles
+from edge_sdk.values import LinkType
 
 _NET = "sys/class/net"
 

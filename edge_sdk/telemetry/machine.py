@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edge_sdk.telemetry.energy.battery import find_batteries
-from edge_sdk.telemetry.energy.radio import LinkType
 from edge_sdk.telemetry.link import link_type, read_metered
 from edge_sdk.telemetry.memory import free_memory_bytes
 from edge_sdk.telemetry.system import Run, SystemFiles
+from edge_sdk.values import LinkType
 
 METERED_AGE_S = 60.0
 """How long an answer of NetworkManager is taken to hold."""

@@ -9,15 +9,16 @@ poor link makes progress with every attempt; the loop that retries lives in `run
 """
 
 import asyncio
+import contextlib
 import dataclasses
 import hashlib
-import os
+import inspect
 import re
-import ssl
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Literal, Protocol, TypeVar
 
 import aiohttp
 from pydantic import TypeAdapter
@@ -41,6 +42,8 @@ from edge_sdk.protocol import (
     refused_from,
 )
 from edge_sdk.transport.address import checked_base, trust
+from edge_sdk.transport.faults import sentence
+from edge_sdk.transport.watching import KernelView, Watcher
 from edge_sdk.values import (
     CheckIn,
     Commit,
@@ -59,6 +62,9 @@ Message = TypeVar("Message")
 
 _GATEWAY_STATUSES = frozenset({502, 503, 504})
 """Without a refusal body these come from something between us and the server."""
+
+_GIVES_SOCKETS = "socket_factory" in inspect.signature(aiohttp.TCPConnector).parameters
+"""Since aiohttp 3.12; with older ones the kernel is not asked about connections."""
 
 _CONTENT_RANGE = re.compile(r"bytes (\d{1,16})-(\d{1,16})/(\d{1,16})")
 
@@ -105,6 +111,9 @@ class HttpTransport:
         ca_file: PEM file of authorities to trust instead of the system's.
         plain_http: allow `http://` to other machines too; without it only to this one.
         limits: time-outs and sizes.
+        watcher: told of every transfer, e.g. `telemetry.LinkMeter`. Check-ins are not told: the
+            server may hold their answers.
+        connector: makes connections in another way than TCP and TLS; for simulations.
 
     Raises:
         Misuse: the address or the CA file cannot be used.
@@ -116,14 +125,19 @@ class HttpTransport:
         *,
         token: str | None = None,
         meter: Meter | None = None,
+        watcher: Watcher | None = None,
         ca_file: Path | str | None = None,
         plain_http: bool = False,
         limits: HttpLimits | None = None,
+        connector: Callable[[], aiohttp.BaseConnector] | None = None,
     ) -> None:
         self._base = checked_base(url, plain_http=plain_http)
         self._token = token
         self._meter = meter
-        self._tls = trust(ca_file)
+        self._watcher = watcher
+        self._kernel = KernelView()
+        self._connector = connector or self._tcp_connector
+        self._tls = trust(ca_file) if connector is None else True
         self._limits = HttpLimits() if limits is None else limits
         self._session: aiohttp.ClientSession | None = None
         self._partial: _Partial | None = None
@@ -153,10 +167,20 @@ class HttpTransport:
             raise Corrupt(f"plan {digest[:12]}: its digest does not hold")
         return data
 
-    async def model(self, run: str, version: int, *, have: int | None) -> bytes:
+    async def model(
+        self,
+        run: str,
+        version: int,
+        *,
+        have: int | None,
+        stage: int | None = None,
+        held_stage: int | None = None,
+    ) -> bytes:
         """Model frames that lead from `have` to `version`; their check sums are wire's to check."""
-        query = "" if have is None else f"?have={have}"
-        return await self._download(MODEL.format(run=run, version=version) + query)
+        asked = {"have": have, "stage": stage, "held": held_stage}
+        query = "&".join(f"{name}={value}" for name, value in asked.items() if value is not None)
+        path = MODEL.format(run=run, version=version)
+        return await self._download(f"{path}?{query}" if query else path)
 
     async def upload(self, task: Task, frames: Sequence[bytes]) -> Progress:
         """Stream chunk frames in one request; a broken one leaves whole frames on the server."""
@@ -164,10 +188,11 @@ class HttpTransport:
         headers = {"Content-Type": FRAMES_TYPE, "Content-Length": str(size)}
         patience_s = size / self._limits.slowest_bytes_s
         path = UPDATE.format(run=task.run, round=task.round)
-        async with self._exchange(
-            "POST", path, data=self._stream(frames), headers=headers, patience_s=patience_s
-        ) as response:
-            return await self._answer(Progress, response)
+        with self._watch("up", size):
+            async with self._exchange(
+                "POST", path, data=self._stream(frames), headers=headers, patience_s=patience_s
+            ) as response:
+                return await self._answer(Progress, response)
 
     async def progress(self, task: Task) -> Progress:
         """What the server durably holds of this device's update."""
@@ -177,7 +202,9 @@ class HttpTransport:
 
     async def commit(self, task: Task, commit: Commit) -> Receipt:
         """Close the update."""
-        return await self._post(Receipt, COMMIT.format(run=task.run, round=task.round), commit)
+        # Small, so it tells the round trip where the kernel does not.
+        with self._watch("up", 1):
+            return await self._post(Receipt, COMMIT.format(run=task.run, round=task.round), commit)
 
     async def decline(self, task: Task, decline: Decline) -> Wait:
         """Give the place in the task's round back."""
@@ -242,14 +269,13 @@ class HttpTransport:
         except (aiohttp.ClientResponseError, aiohttp.InvalidURL) as error:
             raise Malformed(f"{method} {path}: the answer is not HTTP") from error
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise Unreachable(f"{self._base}: {_sentence(error)}") from error
+            raise Unreachable(f"{self._base}: {sentence(error)}") from error
 
     def _open_session(self) -> aiohttp.ClientSession:
         """The session, made inside the running loop on first use."""
         if self._session is None:
-            connector = aiohttp.TCPConnector(limit=1, keepalive_timeout=75.0, ssl=self._tls)
             self._session = aiohttp.ClientSession(
-                connector=connector,
+                connector=self._connector(),
                 # Frames are compressed already; asking for identity keeps byte counts honest and
                 # sizes known before reading.
                 headers={"Accept-Encoding": "identity"},
@@ -257,6 +283,33 @@ class HttpTransport:
                 cookie_jar=aiohttp.DummyCookieJar(),
             )
         return self._session
+
+    def _tcp_connector(self) -> aiohttp.BaseConnector:
+        connect = partial(aiohttp.TCPConnector, limit=1, keepalive_timeout=75.0, ssl=self._tls)
+        return connect(socket_factory=self._kernel.make_socket) if _GIVES_SOCKETS else connect()
+
+    @contextlib.contextmanager
+    def _watch(self, direction: Literal["up", "down"], size_bytes: int) -> Iterator[list[int]]:
+        """Tell the watcher of the request inside; a body of unknown size is put into the list."""
+        size = [size_bytes]
+        before, connections = self._kernel.look(), self._kernel.connections
+        now_s = asyncio.get_running_loop().time
+        start_s = now_s()
+        whole = False
+        try:
+            yield size
+            whole = True
+        finally:
+            if self._watcher is not None:
+                fresh = connections != self._kernel.connections
+                self._watcher.transferred(
+                    direction,
+                    size[0],
+                    now_s() - start_s,
+                    whole=whole,
+                    tcp_before=None if fresh else before,
+                    tcp_after=self._kernel.look(),
+                )
 
     async def _stream(self, frames: Sequence[bytes]) -> AsyncIterator[bytes]:
         for frame in frames:
@@ -307,6 +360,13 @@ class HttpTransport:
         if kept is not None and kept.target == target and kept.data:
             headers = {"Range": f"bytes={len(kept.data)}-", "If-Range": kept.etag}
         self._partial = None
+        with self._watch("down", 0) as size:
+            return await self._download_rest(target, kept, headers, size)
+
+    async def _download_rest(
+        self, target: str, kept: _Partial | None, headers: dict[str, str], size: list[int]
+    ) -> bytes:
+        """One request for what `kept` lacks of a body; its size goes into `size`."""
         async with self._exchange("GET", target, headers=headers, patience_s=None) as response:
             if headers and kept is not None and response.status == 206:
                 _check_range(response, start=len(kept.data))
@@ -315,48 +375,20 @@ class HttpTransport:
                 partial = _Partial(target, response.headers.get("ETag", ""), bytearray())
             else:
                 raise await self._refusal(response)
+            start = len(partial.data)
             try:
                 await self._read(response, into=partial.data, limit=self._limits.download_bytes)
             except (aiohttp.ClientError, OSError, asyncio.CancelledError):
                 # TimeoutError is an OSError. A weak or missing tag cannot vouch for equal bytes.
                 self._partial = partial if partial.etag.startswith('"') else None
                 raise
+            finally:
+                size[0] = len(partial.data) - start
         return bytes(partial.data)
 
     def _count_sent(self, size_bytes: int) -> None:
         if self._meter is not None:
             self._meter.add_sent(size_bytes)
-
-
-def _sentence(error: Exception) -> str:
-    """What kept an answer from coming, in words for whoever runs the device."""
-    match error:
-        case aiohttp.ClientConnectorDNSError():
-            words = "no address is known for this name (is there a network?)"
-        case aiohttp.ClientConnectorCertificateError():
-            words = f"its certificate is not trusted: {_plain(error.certificate_error)}"
-        case aiohttp.ClientConnectorSSLError():
-            words = f"no TLS connection: {_plain(error.os_error)}"
-        case aiohttp.ClientConnectorError():
-            words = f"cannot connect: {_plain(error.os_error)}"
-        case TimeoutError():  # aiohttp's time-outs are of this class too
-            words = "no answer in time"
-        case aiohttp.ServerDisconnectedError():
-            words = "it closed the connection without an answer"
-        case aiohttp.ClientPayloadError():
-            words = "the connection broke in the middle of the answer"
-        case _:
-            words = f"the connection broke: {_plain(error)}"
-    return words
-
-
-def _plain(error: Exception) -> str:
-    """The system's own words, without error numbers and addresses."""
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return error.verify_message
-    if isinstance(error, OSError) and error.errno and not isinstance(error, ssl.SSLError):
-        return os.strerror(error.errno)  # asyncio's own text repeats the call's arguments
-    return str(error) or type(error).__name__
 
 
 def _check_range(response: aiohttp.ClientResponse, *, start: int) -> None:

@@ -21,8 +21,9 @@ from edge_sdk.telemetry.energy.figures import (
     energy_between,
 )
 from edge_sdk.telemetry.energy.probe import Finding, open_energy, probe_energy
-from edge_sdk.telemetry.energy.radio import LinkType, RadioEnergy, radio_energy, radio_j_per_byte
+from edge_sdk.telemetry.energy.radio import RadioEnergy, radio_energy, radio_j_per_byte
 from edge_sdk.telemetry.energy.sampler import SampledEnergy
+from edge_sdk.values import LinkType
 
 __all__ = [
     "About",

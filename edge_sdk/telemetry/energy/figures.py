@@ -7,9 +7,7 @@ A reading is a counter: joules since its source was opened. Two readings of one 
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-Method = Literal["measured", "integrated", "estimated"]
-"""`measured`: a counter of energy in hardware. `integrated`: power readings added up over time.
-`estimated`: a model; no instrument saw this joule."""
+from edge_sdk.values import EnergyMethod as Method
 
 Scope = Literal["device", "module", "package"]
 """What drew it. `device`: everything behind the supply's meter. `module`: a computer-on-module

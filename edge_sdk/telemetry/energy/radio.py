@@ -14,10 +14,8 @@ is a range and its upper end is the model's figure.
 """
 
 from dataclasses import dataclass
-from typing import Literal
 
-LinkType = Literal["ethernet", "wifi", "cellular", "other"]
-"""How the default route leaves the machine."""
+from edge_sdk.values import LinkType
 
 NEWER_RADIO_SHARE = 0.3
 """Lower end of the range: what radios a decade newer may spend of the model's figure. A guess."""

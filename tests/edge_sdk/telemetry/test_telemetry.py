@@ -1,9 +1,11 @@
+import dataclasses
 from pathlib import Path
 
 import pytest
 
 from edge_sdk.errors import Misuse
 from edge_sdk.telemetry import ByteMeter, ProcessSensor, cost_between, costs_of
+from edge_sdk.telemetry.device import local_now_s
 from edge_sdk.testing import check_sensor
 from edge_sdk.values import Reading
 
@@ -59,3 +61,48 @@ def test_costs_of_phases_add_up_to_the_whole() -> None:
     assert sum(cost.sent_bytes or 0 for cost in costs) == 80
     with pytest.raises(Misuse):
         costs_of(("wait",), readings)
+
+
+def test_joules_carry_method_margin_and_what_went_unseen() -> None:
+    before = Reading(at_s=10.0, energy_j=100.0, energy_method="integrated", energy_uncertainty=0.1)
+    after = dataclasses.replace(
+        before, at_s=110.0, energy_j=300.0, energy_resolution_j=2.0, energy_missed_s=5.0
+    )
+    cost = cost_between("train", before, after)
+    assert (cost.energy_j, cost.energy_method, cost.energy_missed_s) == (200.0, "integrated", 5.0)
+    assert cost.energy_uncertainty_j == pytest.approx(0.1 * 200 + 2 + 200 * 5 / 95)
+
+
+def test_a_phase_that_went_mostly_unseen_has_no_joules() -> None:
+    before = Reading(at_s=0.0, energy_j=1.0, energy_method="measured")
+    after = dataclasses.replace(before, at_s=100.0, energy_j=2.0, energy_missed_s=11.0)
+    cost = cost_between("train", before, after)
+    assert cost.energy_j is None
+    assert cost.energy_method is None
+    assert cost.energy_missed_s == 11.0
+
+
+def test_the_radio_is_a_model_apart_from_measured_joules() -> None:
+    before = Reading(at_s=0.0, sent_bytes=0, received_bytes=0, link="wifi")
+    after = dataclasses.replace(before, at_s=8.0, sent_bytes=1_000_000)
+    cost = cost_between("upload", before, after)
+    assert cost.energy_j is None
+    assert cost.radio_j == pytest.approx(0.28317 * 8 + 0.13286 * 8)
+    assert cost_between("train", before, dataclasses.replace(before, at_s=9.0)).radio_j == 0.0
+
+
+def test_a_wired_link_has_no_radio() -> None:
+    before = Reading(at_s=0.0, sent_bytes=0, received_bytes=0, link="ethernet")
+    assert cost_between("upload", before, dataclasses.replace(before, at_s=1.0)).radio_j is None
+
+
+def test_the_sensor_tells_the_machine_with_the_process() -> None:
+    reading = ProcessSensor().read()
+    assert reading.local_s is not None
+    assert reading.load is None or reading.load >= 0
+    assert reading.free_memory_bytes is None or reading.free_memory_bytes > 0
+
+
+def test_a_clock_that_was_never_set_gives_no_local_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("time.time", lambda: 1000.0)
+    assert local_now_s() is None
