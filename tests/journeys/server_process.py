@@ -27,15 +27,17 @@ class ServerProcess:
         options: Sequence[str] = (),
         *,
         program: Sequence[str] = ("-m", "server_ref"),
+        state: Path | None = None,
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
+        self.state = state or folder / "state"
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self._announcement = folder / "announcement.json"
         self._command = [
             str(plan),
-            "--state", str(folder / "state"), "--port", str(self.port),
+            "--state", str(self.state), "--port", str(self.port),
             "--announce", str(self._announcement), *options,
         ]  # fmt: skip
         self._program = program

@@ -6,21 +6,16 @@ Devices come in turn and send again what was not answered, so that the order of 
 
 import shutil
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-import numpy as np
 import pytest
 import pytest_asyncio
 
-from edge_sdk.authoring import build_plan, zoo
-from edge_sdk.codecs import codec_from_spec, frame_ids
 from edge_sdk.errors import Unreachable
-from edge_sdk.plan import Plan
 from edge_sdk.transport.http import HttpTransport
-from edge_sdk.values import CheckIn, Commit, Enrol, Enrolled, Finished, Task, Wait
-from edge_sdk.wire import HEADER_BYTES, Frame, Kind, pack
+from edge_sdk.values import CheckIn, Enrolled, Finished, Task, Wait
+from tests.journeys.scripted import Prepared, prepare, update_of
 from tests.journeys.server_process import ServerProcess
 
 pytestmark = [pytest.mark.journey, pytest.mark.asyncio(loop_scope="module")]
@@ -36,37 +31,9 @@ MOST_RESTARTS = 3
 T = TypeVar("T")
 
 
-@dataclass(frozen=True)
-class Prepared:
-    """A run that devices have joined and nothing else has happened to."""
-
-    plan_file: Path
-    state: Path
-    devices: Sequence[Enrolled]
-    dimension: int
-
-
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def prepared(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
-    folder = tmp_path_factory.mktemp("prepared")
-    plan: Plan = build_plan(zoo.mlp((8,), 3, hidden=(96,)), loss="cross-entropy", name="small")
-    plan_file = folder / "small.plan"
-    plan_file.write_bytes(plan.data)
-    server = ServerProcess(plan_file, folder / "server", OPTIONS)
-    server.start()
-    try:
-        devices = [await _enrolled(server) for _ in range(DEVICES)]
-    finally:
-        server.kill()
-    return Prepared(plan_file, server.folder / "state", devices, plan.layout().size)
-
-
-async def _enrolled(server: ServerProcess) -> Enrolled:
-    transport = HttpTransport(server.url)
-    try:
-        return await transport.enrol(Enrol(join_token=server.join_token))
-    finally:
-        await transport.close()
+    return await prepare(tmp_path_factory.mktemp("prepared"), OPTIONS, devices=DEVICES)
 
 
 class Run:
@@ -114,7 +81,7 @@ class Run:
             return  # its update counts already; the answer to the commit was lost
         assert isinstance(found, Task)
         assert found.round == number + 1
-        frames, commit = _update(found, self._prepared.dimension, device)
+        frames, commit = update_of(found, self._prepared.dimension, device)
 
         async def upload(transport: HttpTransport) -> object:
             return await transport.upload(found, frames)
@@ -144,27 +111,6 @@ class Run:
 async def _until_finished(transport: HttpTransport) -> None:
     while not isinstance(await transport.check_in(CheckIn(wait_s=20)), Finished):
         pass
-
-
-def _update(task: Task, dimension: int, device: int) -> tuple[list[bytes], Commit]:
-    """A device's update in a round: the same whatever happened before."""
-    random = np.random.Generator(np.random.PCG64([task.round, device]))
-    vector = random.standard_normal(dimension).astype(np.float32)
-    codec = codec_from_spec(task.codecs[0])
-    room = task.chunk_bytes - HEADER_BYTES
-    payloads = codec.encode(vector, seed=task.seed, chunk_bytes=room)
-    wire_id, parameter = frame_ids(codec)
-    frames = [
-        pack(
-            Frame(
-                kind=Kind.UPDATE, codec=wire_id, parameter=parameter, index=index,
-                count=len(payloads), stage=task.stage, run=task.run, number=task.round,
-                examples=10 + device, seed=task.seed, dimension=dimension, payload=payload,
-            )
-        )
-        for index, payload in enumerate(payloads)
-    ]  # fmt: skip
-    return frames, Commit(chunks=len(frames), examples=10 + device, codec=codec.spec)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
