@@ -6,8 +6,11 @@ fixed-length levels at every rate, and at low rates much less than one bit for s
 
 Each block of up to 4096 has a scale: its root mean square times the factor that makes the estimate
 unbiased over the random rotation (`uniform_table`), rounded at random to 8 significant bits. The
-grid's step follows from the rate by the table alone, never from the size that came out; two
-neighbouring steps are mixed over the blocks to meet the rate. Payload: FORMAT.md, section B.7.
+grid's step follows from the rate by the table, never from the size that came out, which would bias
+the estimate; two neighbouring steps are mixed over the blocks to meet the rate. Vectors that the
+table foretells less well (short ones, and those with blocks of zeros, whose coefficients cost
+little) are coded with other random numbers first, and the step is corrected by the size of that
+pilot. Payload: FORMAT.md, section B.7.
 """
 
 import dataclasses
@@ -42,6 +45,13 @@ _SLAB = 1 << 16
 _MOST_SCALE = 0x7B00
 """Scales of 2**119 and more are not taken: sums of them might not be float32."""
 _OVERHEAD = 1.01
+_WELL_FORETOLD = 1 << 17
+"""Coordinates from which on the table alone meets the rate, if no block is zero."""
+_MOST_PILOTS = 4
+_NEAR = 0.01
+"""A pilot within this share of the size needs no further one."""
+_PILOT = 0x50494C4F54
+"""Changes a seed to that of the pilot; below 2**53."""
 _CHUNK_BYTES = 5
 _SCALE_BITS = 7
 """What a scale takes, roughly: neighbours' differences are small."""
@@ -85,14 +95,18 @@ class EdenEntropy:
         tiling = Tiling(len(vector), sizes[0])
         by_size = int(1.05 * wire_bytes / (chunk_bytes + FRAME_HEADER_BYTES)) + 1
         count = min(max(by_size, -(-2 * len(vector) // MAX_SPAN)), tiling.blocks)
+        rms, live = _root_mean_squares(vector, tiling)
         head_bytes = count * (FRAME_HEADER_BYTES + _CHUNK_BYTES)
-        bits = 8 * (wire_bytes - head_bytes) - _SCALE_BITS * tiling.blocks
-        grid = _Grid.of(vector, tiling, max(bits, 0.0) / len(vector), seed)
+        scale_bits = _SCALE_BITS * int(np.count_nonzero(rms))
+        bits = max(8 * (wire_bytes - head_bytes) - scale_bits, 0.0) / max(live, 1)
+        if 0 < live < max(_WELL_FORETOLD, len(vector)):
+            wanted = max(wire_bytes - count * FRAME_HEADER_BYTES, 1.0)
+            bits = _corrected(
+                vector, tiling, rms, bits, wanted=wanted, count=count, seed=seed ^ _PILOT
+            )
+        grid = _Grid.of(rms, tiling, bits, seed)
         while count <= min(tiling.blocks, MAX_CHUNKS):
-            payloads = [
-                grid.payload(vector, Place(len(vector), index, count, seed))
-                for index in range(count)
-            ]
+            payloads = grid.payloads(vector, count, seed)
             largest = max(map(len, payloads))
             if largest <= chunk_bytes:
                 return payloads
@@ -141,24 +155,26 @@ class _Grid:
     """By block: the scale as it is sent."""
 
     @classmethod
-    def of(cls, vector: Vector, tiling: Tiling, bits: float, seed: int) -> "_Grid":
-        """Grid for `bits` per coordinate."""
-        rms = np.empty(tiling.blocks)
-        factors = np.empty(tiling.blocks)
+    def of(cls, rms: Reals, tiling: Tiling, bits: float, seed: int) -> "_Grid":
+        """Grid for `bits` per coordinate of blocks with these root mean squares."""
         steps, entropies, scales = _steps()
         place, finer = _mix(entropies, bits)
         number = np.arange(tiling.blocks)
         places = place - (np.floor((number + 1) * finer) > np.floor(number * finer))
+        factors = np.empty(tiling.blocks)
         for run in tiling.runs(0, tiling.blocks, most=_SLAB):
-            squares = np.square(run.rows_of(vector).astype(np.float64)).reshape(-1)
             part = slice(run.block, run.block + run.blocks)
-            rms[part] = np.sqrt(sum_groups(squares, run.size) / run.size)
             factors[part] = scales[run.size][places[part]]
         low, high = seed & 0xFFFFFFFF, seed >> 32
         words = random_words(stream_key(_ROUNDING, low, high), first=0, count=tiling.blocks)
         codes = _to_codes(rms * factors, words)
         units = np.where(rms > 0, rms * steps[places], 1.0)
         return cls(tiling, units, codes)
+
+    def payloads(self, vector: Vector, count: int, seed: int) -> list[bytes]:
+        """All chunks."""
+        places = (Place(len(vector), index, count, seed) for index in range(count))
+        return [self.payload(vector, place) for place in places]
 
     def payload(self, vector: Vector, place: Place) -> bytes:
         """One chunk."""
@@ -183,6 +199,32 @@ class _Grid:
             )
         write_coefficients(writer, coefficients)
         return writer.to_bytes()
+
+
+def _corrected(
+    vector: Vector, tiling: Tiling, rms: Reals, bits: float, *, wanted: float, count: int, seed: int
+) -> float:
+    """Bits per coordinate with which the payloads take about `wanted` bytes."""
+    for _ in range(_MOST_PILOTS):
+        pilot = _Grid.of(rms, tiling, bits, seed)
+        ratio = wanted / sum(map(len, pilot.payloads(vector, count, seed)))
+        bits = min(bits * ratio, MOST_RATE + 2)
+        if abs(ratio - 1) < _NEAR:
+            break
+    return bits
+
+
+def _root_mean_squares(vector: Vector, tiling: Tiling) -> tuple[Reals, int]:
+    """Of every block; and how many coordinates are in blocks that are not zero, without padding."""
+    rms = np.empty(tiling.blocks)
+    live = 0
+    for run in tiling.runs(0, tiling.blocks, most=_SLAB):
+        squares = np.square(run.rows_of(vector).astype(np.float64)).reshape(-1)
+        part = slice(run.block, run.block + run.blocks)
+        rms[part] = np.sqrt(sum_groups(squares, run.size) / run.size)
+        zeros = int(np.count_nonzero(rms[part] == 0)) * run.size
+        live += max(run.end - run.first - zeros, 0)
+    return rms, live
 
 
 def _keys(place: Place) -> tuple[int, ...]:
