@@ -1,8 +1,4 @@
-"""Model versions as frames, and how a run derives its seeds. Pure.
-
-A version is broadcast as a snapshot in the run's downlink codec; what devices hold and train from
-is the decoded snapshot, while the server keeps the exact weights.
-"""
+"""Whole vectors as frames, and seeds. Pure."""
 
 import hashlib
 
@@ -11,7 +7,7 @@ from edge_sdk.values import Vector
 from edge_sdk.wire import HEADER_BYTES, Frame, Kind, pack
 
 SNAPSHOT_CHUNK_BYTES = 1 << 20
-"""Largest frame of a snapshot."""
+"""Largest frame of a model."""
 
 
 def derive_seed(root: int, *words: object) -> int:
@@ -21,17 +17,26 @@ def derive_seed(root: int, *words: object) -> int:
 
 
 def pack_snapshot(weights: Vector, *, run: str, version: int, codec: str, seed: int) -> bytes:
-    """The frames of one whole model version; equal arguments give equal bytes."""
+    """The frames of one whole model version of one segment; equal arguments give equal bytes."""
+    frames = snapshot_frames(weights, run=run, version=version, segment=0, codec=codec, seed=seed)
+    return b"".join(map(pack, frames))
+
+
+def snapshot_frames(
+    weights: Vector, *, run: str, version: int, segment: int, codec: str, seed: int
+) -> list[Frame]:
+    """A segment's vector as it is in `version`."""
     chosen = codec_from_spec(codec)
     wire_id, parameter = frame_ids(chosen)
     payloads = chosen.encode(weights, seed=seed, chunk_bytes=SNAPSHOT_CHUNK_BYTES - HEADER_BYTES)
-    frames = (
+    return [
         Frame(
             kind=Kind.SNAPSHOT,
             codec=wire_id,
             parameter=parameter,
             index=index,
             count=len(payloads),
+            stage=segment,
             run=run,
             number=version,
             seed=seed,
@@ -39,5 +44,4 @@ def pack_snapshot(weights: Vector, *, run: str, version: int, codec: str, seed: 
             payload=payload,
         )
         for index, payload in enumerate(payloads)
-    )
-    return b"".join(map(pack, frames))
+    ]

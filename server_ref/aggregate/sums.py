@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from edge_sdk.codecs import codec_from_frame
 from edge_sdk.errors import Malformed, NotFinite, Reason, Refused
+from edge_sdk.plan import Spans
 from edge_sdk.values import Piece, Vector
 from edge_sdk.wire import Frame
 
@@ -32,6 +33,15 @@ class WeightedSum:
         for piece in pieces:
             piece.where.add(np.multiply(piece.values, weight, dtype=np.float64), self._sums)
             piece.where.add(np.broadcast_to(np.float64(weight), piece.values.shape), self._weights)
+
+    def add_at(self, where: Spans, other: "WeightedSum") -> None:
+        """Take in the sum of a part of the vector."""
+        where.add(other._sums, self._sums)
+        where.add(other._weights, self._weights)
+
+    def covered(self) -> NDArray[np.bool_]:
+        """Where any chunk arrived."""
+        return self._weights > 0
 
     def mean(self) -> NDArray[np.float64]:
         """The weighted mean; zero where no chunk arrived."""
