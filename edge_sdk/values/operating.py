@@ -13,6 +13,8 @@ Moment = Annotated[float, Field(ge=0, le=1e11)]
 TokenId = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{12}$")]
 """The first digits of a join token's SHA-256: names it without giving it away."""
 
+EventKind = Literal["device-joined", "round-opened", "round-closed", "commit", "refusal", "run"]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
 class NewToken:
@@ -132,7 +134,7 @@ class Refusals:
 class Event:
     """One line of `GET /v1/events`."""
 
-    kind: Literal["device-joined", "round-opened", "round-closed", "commit", "refusal", "run"]
+    kind: EventKind
     at: Moment
     round: Count | None = None
     device: DeviceId | None = None

@@ -18,5 +18,12 @@ async def check_in(exchange: Exchange) -> web.StreamResponse:
     """`POST /v1/check-in`: work, a pause, or the end."""
     device = exchange.require_device()
     request = await exchange.message(CheckIn)
+    await exchange.coordinator.desk.hear(device, request)
     answer = await exchange.coordinator.check_in(device, request, still_there=exchange.connected)
     return exchange.answer(answer)
+
+
+async def rotate(exchange: Exchange) -> web.StreamResponse:
+    """`POST /v1/token`: a fresh token; the old one works until that is first used."""
+    device = exchange.require_device()
+    return exchange.answer(await exchange.coordinator.desk.rotate(device))

@@ -56,7 +56,7 @@ class Exchange:
         Raises:
             Refused: `unauthorised` or `revoked`.
         """
-        self.device = self.coordinator.devices.device_of(self._bearer())
+        self.device = self.coordinator.desk.identify(self._bearer())
         return self.device
 
     def require_operator(self) -> None:

@@ -62,8 +62,8 @@ class Cycle:
         """How long the latest rounds took."""
         self.fruitless = 0
         """Rounds in a row, up to the latest, that made no version."""
-        self.called_off = False
-        """Whether the operator stopped the run for good: no round opens any more."""
+        self.mode = parts.read(lambda c: orders.mode_of(c, parts.run.run))
+        """How the operator wants it to go on; stopped, no round opens any more."""
         self.stopping = asyncio.Event()
         self.round_ended = asyncio.Event()
         """Set when a round ended; cleared by who follows the run."""
@@ -118,9 +118,9 @@ class Cycle:
     # ------------------------------------------------------------------ opening
 
     def _next(self, model_version: int) -> Opening | None:
-        """The round that follows; None after the last version, or where the run was called off."""
+        """The round that follows; None after the last version, or where the run was stopped."""
         settings = self._parts.settings
-        if self.called_off or model_version >= settings.rounds:
+        if self.mode == "stopped" or model_version >= settings.rounds:
             return None
         at = self._parts.outside.wall_s()
         return Opening(self.last_round + 1, model_version, settings.terms(), at)
@@ -179,6 +179,9 @@ class Cycle:
         self.last_round = number
         self.current_opened_at = opening.at
         self.current = current
+        self._parts.tell(
+            "round-opened", number=number, text=f"from version {opening.model_version}"
+        )
         return current
 
     async def _take_up(self, row: RoundRow) -> None:
@@ -203,9 +206,12 @@ class Cycle:
 
     def _record_commit(self, number: int, update: UpdateRow, commit: Commit) -> "Future[None]":
         run = self._parts.run.run
-        return self._parts.database.write(
+        done = self._parts.database.write(
             lambda c: records.add_update(c, run, number, update, commit)
         )
+        counted = partial(self._parts.counted, number, update.device, commit)
+        asyncio.wrap_future(done).add_done_callback(counted)
+        return done
 
     def _begin_closing(self, count_unfinished: bool) -> None:
         if self.current is not None:
@@ -262,6 +268,8 @@ class Cycle:
             self.current = None
         else:
             await self.insist(partial(self._enter, opening, weights))
+        text = f"{settled.phase} with {len(settled.counted())} updates"
+        self._parts.tell("round-closed", number=current.number, text=text)
         current.ended.set()
         self.round_ended.set()
         await self._in_thread(current.parts.log.close)

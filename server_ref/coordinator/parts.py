@@ -10,8 +10,10 @@ from typing import Protocol, TypeVar
 
 from edge_sdk.errors import Refused
 from edge_sdk.plan import Plan
-from edge_sdk.values import Evaluation, Vector
+from edge_sdk.values import Commit, Evaluation, Event, EventKind, Vector
 from server_ref.coordinator.identity import new_token
+from server_ref.coordinator.ledger import Ledger
+from server_ref.coordinator.news import News
 from server_ref.coordinator.publishing import Library
 from server_ref.coordinator.traffic import TrafficCounter
 from server_ref.settings import Settings
@@ -64,6 +66,25 @@ class RunParts:
     evaluate: Evaluate | None
     library: Library
     traffic: TrafficCounter
+    news: News = dataclasses.field(default_factory=News)
+    ledger: Ledger = dataclasses.field(default_factory=Ledger)
+
+    def tell(
+        self, kind: EventKind, *, number: int | None = None, device: str | None = None, text: str
+    ) -> None:
+        """Tell whoever listens that something happened."""
+        at = self.outside.wall_s()
+        self.news.tell(Event(kind=kind, at=at, round=number, device=device, text=text[:200]))
+
+    def counted(
+        self, number: int, device: str, commit: Commit, done: "asyncio.Future[None]"
+    ) -> None:
+        """Take a commit into the books once it is recorded."""
+        if done.cancelled() or done.exception() is not None:
+            return
+        self.ledger.add(number, device, commit)
+        text = f"{commit.examples} examples, {commit.codec}"
+        self.tell("commit", number=number, device=device, text=text)
 
     def read(self, query: Change[T]) -> T:
         """See `Database.read`."""

@@ -24,6 +24,7 @@ from edge_sdk.wire import Frame
 from server_ref import rounds
 from server_ref.coordinator.current import CurrentRound
 from server_ref.coordinator.cycle import Cycle
+from server_ref.coordinator.desk import Desk
 from server_ref.coordinator.identity import Registry, hash_attempt, hash_token
 from server_ref.coordinator.limits import most_chunks, most_update_bytes, pause_s
 from server_ref.coordinator.parts import RunParts
@@ -43,6 +44,8 @@ class Coordinator:
         self.run = parts.run.run
         self.traffic = parts.traffic
         self.devices = Registry(parts.read(identities.devices))
+        self.news = parts.news
+        self.desk = Desk(parts, cycle, self.devices)
         self._parts = parts
         self._cycle = cycle
         self._pauses = 0
@@ -77,6 +80,7 @@ class Coordinator:
         device = await self._parts.write(change)
         new = self.devices.add(hash_token(token), device)
         if new:
+            self._parts.tell("device-joined", device=device, text=request.facts.name)
             self._parts.outside.tell(f"device {device} joined, named {request.facts.name!a}")
         return Enrolled(device=device, token=token)
 
@@ -90,13 +94,17 @@ class Coordinator:
         until_s = self._parts.outside.now_s() + request.wait_s
         while True:
             current = self._cycle.current
-            if current is None:
+            if current is None or (held := self._held_back(current, device)) == "stopped":
                 return Finished(run=self.run, model_version=self._cycle.model_version)
+            if held is not None:
+                return Wait(retry_after_s=self._pause_s(current, device), why=held)
             effect = current.decide(rounds.CheckIn(device))
             if isinstance(effect, rounds.Offer):
                 return await self._offer(current, device)
             left_s = until_s - self._parts.outside.now_s()
-            if left_s <= 0 or self.stopping:
+            if self.stopping:
+                return Wait(retry_after_s=self._away_s(device), why="the server is stopping")
+            if left_s <= 0:
                 why = effect.why if isinstance(effect, rounds.Wait) else ""
                 return Wait(retry_after_s=self._pause_s(current, device), why=why)
             await self._wait_end(current, left_s)
@@ -186,6 +194,14 @@ class Coordinator:
         """The run as its operator sees it."""
         return await summarise(self._parts, self._cycle, devices=len(self.devices))
 
+    def ready(self) -> str | None:
+        """Why the server takes no work now; None where it does."""
+        if self.stopping:
+            return "stopping"
+        if self._cycle.failed.done():
+            return "the run cannot go on"
+        return self._parts.folder.trouble()
+
     def traffic_round(self, named: int | None) -> int:
         """The round that a call's bytes belong to: the one it names, if there is such a round."""
         if named is not None and 1 <= named <= self._cycle.last_round:
@@ -201,6 +217,24 @@ class Coordinator:
             )
             current.recorded_admissions.add(device)
         return current.task(device)
+
+    def _held_back(self, current: CurrentRound, device: str) -> str | None:
+        """Why the operator lets this device have no work; None where there is work as usual.
+
+        Who holds a place already may finish its update.
+        """
+        if self._cycle.mode == "running":
+            return None
+        member = current.state.members.get(device)
+        if member is not None and member.standing is rounds.Standing.ADMITTED:
+            return None
+        return "stopped" if self._cycle.mode == "stopped" else "the operator paused the run"
+
+    def _away_s(self, device: str) -> float:
+        """When to come back to a server that is stopping: not all at once."""
+        self._pauses += 1
+        share = derive_seed(self._pauses, device) / 2**53
+        return self._parts.settings.away_s * (0.5 + share)
 
     def _pause_s(self, current: CurrentRound, device: str) -> float:
         self._pauses += 1
@@ -227,12 +261,16 @@ class Coordinator:
 
     def _open_round(self, number: int) -> CurrentRound:
         if self.stopping:
-            raise Refused(Reason.BUSY, "the server is stopping", retry_after_s=5.0)
+            raise self._leaving()
         if self._cycle.current is not None and self._cycle.current.number == number:
             return self._cycle.current
         if number <= self._cycle.last_round:
             raise Refused(Reason.ROUND_CLOSED, "the round is over")
         raise Refused(Reason.NOT_ADMITTED, "no such round yet; check in first")
+
+    def _leaving(self) -> Refused:
+        away_s = self._parts.settings.away_s
+        return Refused(Reason.BUSY, "the server is stopping", retry_after_s=away_s)
 
     def _past_receipt(self, device: str, number: int, commit: Commit | None = None) -> Receipt:
         if (
@@ -240,7 +278,7 @@ class Coordinator:
             and self._cycle.current is not None
             and self._cycle.current.number == number
         ):
-            raise Refused(Reason.BUSY, "the server is stopping", retry_after_s=5.0)
+            raise self._leaving()
         if number > self._cycle.last_round:
             raise Refused(Reason.NOT_ADMITTED, "no such round yet; check in first")
         update = self._parts.read(lambda c: records.update_of(c, self.run, number, device))

@@ -2,6 +2,7 @@
 
 import asyncio
 from functools import partial
+from typing import Literal
 
 from edge_sdk.values import RoundSummary, RunSummary
 from server_ref.coordinator.cycle import Cycle
@@ -24,13 +25,21 @@ async def summarise(parts: RunParts, cycle: Cycle, *, devices: int) -> RunSummar
     return RunSummary(
         run=parts.run.run,
         plan=parts.run.plan,
-        state="finished" if cycle.current is None and not pending else "running",
+        state=_state(cycle, pending=pending),
         model_version=cycle.model_version,
         rounds_wanted=parts.settings.rounds,
         dimension=parts.plan.layout().size,
         devices=devices,
         rounds=rounds,
     )
+
+
+def _state(cycle: Cycle, *, pending: bool) -> Literal["running", "paused", "stopped", "finished"]:
+    if cycle.mode == "stopped":
+        return "stopped"
+    if cycle.current is None and not pending:
+        return "finished"
+    return cycle.mode
 
 
 def _rounds(connection: Connection, *, run: str) -> list[tuple[RoundRow, Tally, tuple[int, int]]]:

@@ -17,6 +17,10 @@ RETRY_AFTER_S = 30.0
 """What devices are told while the disk is full or read-only."""
 
 
+LEAST_FREE_BYTES = 16 << 20
+"""With less room than this a server counts as not ready."""
+
+
 def storage_refusal(error: Exception) -> Refused:
     """The refusal for a disk that does not take what it must; names no path."""
     code = errno.errorcode.get(error.errno or 0, "") if isinstance(error, OSError) else ""
@@ -48,6 +52,18 @@ class Folder:
     def operator_token(self) -> Path:
         """The operator's token, for its owner's eyes only."""
         return self.root / "operator.token"
+
+    def trouble(self) -> str | None:
+        """Why nothing could be written here now; None where it seems that it could."""
+        try:
+            found = os.statvfs(self.root)
+        except OSError as error:
+            return f"the state folder cannot be seen: {error.strerror}"
+        if found.f_flag & os.ST_RDONLY:
+            return "the state folder is read-only"
+        if found.f_bavail * found.f_frsize < LEAST_FREE_BYTES:
+            return "the disk is full"
+        return None
 
     def chunk_log(self, run: str, number: int) -> Path:
         """Log of one round."""

@@ -120,10 +120,22 @@ CREATE TABLE rollbacks (
 ) STRICT, WITHOUT ROWID;
 """
 
+LATE_COSTS = """
+CREATE TABLE late_costs (
+    run TEXT NOT NULL,
+    round INTEGER NOT NULL,
+    device TEXT NOT NULL,
+    costs TEXT NOT NULL,                -- JSON, told with a check-in after the round's commit
+    PRIMARY KEY (run, round, device),
+    FOREIGN KEY (run, round, device) REFERENCES updates
+) STRICT, WITHOUT ROWID;
+"""
+
 MIGRATIONS: tuple[tuple[str, str], ...] = (
     ("first form", FIRST),
     ("attempts, declines, failed evaluations, closing rounds", SECOND),
     ("tokens and devices by command, modes of a run, rollbacks", OPERATING),
+    ("late costs", LATE_COSTS),
 )
 """Name and statements, oldest first. Released ones never change; new ones go to the end."""
 

@@ -427,7 +427,7 @@ async def test_a_revoked_device_is_told_so(tmp_path: Path) -> None:
         token = a.token
     database = Database(Folder(tmp_path).database)
     (one,) = database.read(identities.devices)
-    database.write(lambda c: identities.revoke_device(c, one[1])).result()
+    database.write(lambda c: identities.revoke_device(c, one[2])).result()
     database.close()
     async with serving(tmp_path) as at, device(at, 0, token=token) as a:
         with pytest.raises(Refused) as refused:
