@@ -52,6 +52,12 @@ _WORTH_FINE_GROUPS = 1 << 17
 """From here on a group spans half an octave of rms, below a whole one."""
 _MIXTURE = 1.015
 """What coding unlike blocks together costs."""
+_WELL_FORETOLD = 1 << 17
+"""Coordinates from which on even blocks foretell the size."""
+_PILOT = 0x50494C4F54
+"""Changes a seed to that of the pilot; below 2**53."""
+_MOST_CORRECTION = 1.1
+"""By how much a pilot moves the rate at most: of tiny vectors headers are the larger part."""
 _FILL = 0.9
 """Share of a chunk that the strongest block may be predicted to take."""
 _MOST = 2.0**118
@@ -92,13 +98,41 @@ class Rotated:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class _Blocks:
+    """What the step is found from."""
+
+    dimension: int
+    sizes: Doubles
+    """Coordinates of every block."""
+    energies: Doubles
+    """Squared norm of every block."""
+
+    @classmethod
+    def of(cls, vector: Vector, tiling: Tiling) -> "_Blocks":
+        """The blocks of a vector."""
+        sizes, energies = [], []
+        for run in tiling.runs(0, tiling.blocks, most=_SLAB):
+            rows = run.rows_of(vector)
+            exponents = to_whole_numbers(rows)
+            energies.append(_whole_energies(rows, exponents))
+            sizes.append(np.full(run.blocks, float(run.size)))
+        return cls(len(vector), np.concatenate(sizes), np.concatenate(energies))
+
+    @property
+    def even(self) -> bool:
+        """Whether the blocks are about equally strong."""
+        variances = self.energies / self.sizes
+        return float(variances.max()) <= 2 * float(np.median(variances))
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Dithered:
     """Unbiased whatever the vector and whatever others send."""
 
     rate: float
-    """Bits on the wire per coordinate, frame headers included, .75 to 8. An aim, met within two or
-    three percent: the step follows from the blocks' energies alone, since a step chosen by the size
-    that came out would bias the result."""
+    """Bits on the wire per coordinate, frame headers included, .75 to 8. The step follows from the
+    blocks' energies and, where these foretell the size less well, from that of a pilot with dither
+    of its own; a step chosen by the size that came out would bias the result."""
     rotation: int = 0
     """Number of the rotation, below 2**32; the same for all devices of a round, new each round."""
 
@@ -118,22 +152,15 @@ class Dithered:
         """See `Codec.encode`; also refuses magnitudes over 2**100."""
         require_vector(vector, limit=MAX_MAGNITUDE / 1024)
         tiling = Tiling(len(vector), self._largest_block(chunk_bytes))
-        step = self._step(vector, tiling, chunk_bytes)
-        count = max(1, int(self.rate * len(vector) / 8 / chunk_bytes), -(-len(vector) // MAX_SPAN))
-        count = min(count, tiling.blocks)
-        most = min(tiling.blocks, MAX_CHUNKS)
-        while True:
-            payloads: list[bytes] = []
-            for index in range(count):
-                place = Place(len(vector), index, count, seed)
-                payloads.append(self._encode_chunk(vector, tiling, step, place))
-                if len(payloads[-1]) > chunk_bytes:
-                    break
-            else:
-                return payloads
-            if count == most:
-                raise Misuse(f"a block needs more than {chunk_bytes} bytes")
-            count = min(max(count + 1, -(-count * len(payloads[-1]) // chunk_bytes)), most)
+        blocks = _Blocks.of(vector, tiling)
+        step = self._step(blocks, self.rate, chunk_bytes)
+        if step and not (blocks.even and len(vector) >= _WELL_FORETOLD):
+            pilot = self._encode_all(vector, tiling, step, seed ^ _PILOT, chunk_bytes)
+            made = sum(map(len, pilot)) + FRAME_HEADER_BYTES * len(pilot)
+            ratio = self.rate * len(vector) / (8 * made)
+            ratio = min(max(ratio, 1 / _MOST_CORRECTION), _MOST_CORRECTION)
+            step = self._step(blocks, self.rate * ratio, chunk_bytes)
+        return self._encode_all(vector, tiling, step, seed, chunk_bytes)
 
     def decode(self, payload: bytes, place: Place) -> Piece:
         """See `Codec.decode`."""
@@ -185,19 +212,19 @@ class Dithered:
                 return size
         raise Misuse(f"no block of rate {self.rate} fits into {chunk_bytes} bytes")
 
-    def _step(self, vector: Vector, tiling: Tiling, chunk_bytes: int) -> np.float32:
+    def _step(self, blocks: "_Blocks", rate: float, chunk_bytes: int) -> np.float32:
         """The step whose predicted size is the rate's; 0 for a vector of zeros."""
-        sizes, energies = _block_energies(vector, tiling)
+        sizes, energies = blocks.sizes, blocks.energies
         if not energies.any():
             return np.float32(0)
-        budget = self.rate * len(vector)
+        budget = rate * blocks.dimension
         chunks = -(-budget // (8 * chunk_bytes))
         chunk_cost = FRAME_HEADER_BYTES + _HEAD_BYTES + 2 * _STREAM_BYTES * PHASES
-        least = self.rate * float(sizes.sum()) / 2
+        least = rate * float(sizes.sum()) / 2
         budget = max(budget - 8 * chunks * chunk_cost - len(sizes), least)
         most = 8 * _FILL * (chunk_bytes - _HEAD_BYTES - 2 * _STREAM_BYTES * PHASES)
         variances = energies / sizes
-        if float(variances.max()) > 2 * float(np.median(variances)):
+        if not blocks.even:
             budget /= _MIXTURE
         norm = math.sqrt(float(energies.max()))
         low, high = _pattern(max(norm * 2.0**-17, 2.0**-149)), _pattern(norm * 64)
@@ -210,6 +237,26 @@ class Dithered:
             else:
                 high = middle
         return np.uint32(high).view(np.float32)
+
+    def _encode_all(
+        self, vector: Vector, tiling: Tiling, step: np.float32, seed: int, chunk_bytes: int
+    ) -> list[bytes]:
+        """Payloads in as few chunks as are found to hold them."""
+        count = max(1, int(self.rate * len(vector) / 8 / chunk_bytes), -(-len(vector) // MAX_SPAN))
+        count = min(count, tiling.blocks)
+        most = min(tiling.blocks, MAX_CHUNKS)
+        while True:
+            payloads: list[bytes] = []
+            for index in range(count):
+                place = Place(len(vector), index, count, seed)
+                payloads.append(self._encode_chunk(vector, tiling, step, place))
+                if len(payloads[-1]) > chunk_bytes:
+                    break
+            else:
+                return payloads
+            if count == most:
+                raise Misuse(f"a block needs more than {chunk_bytes} bytes")
+            count = min(max(count + 1, -(-count * len(payloads[-1]) // chunk_bytes)), most)
 
     def _encode_chunk(
         self, vector: Vector, tiling: Tiling, step: np.float32, place: Place
@@ -326,17 +373,6 @@ def _whole_energies(rows: Rows, exponents: NDArray[np.int32]) -> Doubles:
     wide = rows.astype(np.float64)
     energies: Doubles = np.ldexp(np.einsum("bn,bn->b", wide, wide), 2 * exponents[:, 0])
     return energies
-
-
-def _block_energies(vector: Vector, tiling: Tiling) -> tuple[Doubles, Doubles]:
-    """Coordinates and squared norm of every block."""
-    sizes, energies = [], []
-    for run in tiling.runs(0, tiling.blocks, most=_SLAB):
-        rows = run.rows_of(vector)
-        exponents = to_whole_numbers(rows)
-        energies.append(_whole_energies(rows, exponents))
-        sizes.append(np.full(run.blocks, float(run.size)))
-    return np.concatenate(sizes), np.concatenate(energies)
 
 
 def _predicted_bits(ratios: Doubles, sizes: Doubles) -> Doubles:
