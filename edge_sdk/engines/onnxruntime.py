@@ -13,65 +13,27 @@ rounds from 154 to 92 MB, at 50% more CPU time. Either alone is worse than neith
 second, glibc raises its threshold for returning memory and keeps the freed blocks in pieces.
 """
 
-import ctypes
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from typing import TypeGuard
 
 import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
-from onnxruntime.capi.onnxruntime_pybind11_state import (
-    EPFail,
-    Fail,
-    InvalidArgument,
-    InvalidGraph,
-    InvalidProtobuf,
-    NoModel,
-    NotImplemented,  # noqa: A004 - the runtime's own name
-    RuntimeException,
-)
 
 from edge_sdk.engines.further import FurtherInputs, further_names
 from edge_sdk.engines.measure import Measure
+from edge_sdk.engines.sessions import open_session, return_freed_memory, runtime_errors
 from edge_sdk.engines.tally import Step, Tally
-from edge_sdk.errors import Corrupt, Misuse, Unavailable
+from edge_sdk.errors import Corrupt, Misuse
 from edge_sdk.interfaces import Batch, Dataset, KeepGoing
 from edge_sdk.plan import Plan, TensorSpec
 from edge_sdk.plan.conventions import CORRECT, COUNTED, LEARNING_RATE, LOSS, new_name
 from edge_sdk.values import Evaluation, Layout, Parameter, Trained, TrainSettings, Vector
 
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
-"""Names of mallopt(3) settings, from glibc's `malloc.h`."""
-
-_BAD_GRAPH = (
-    EPFail,
-    Fail,
-    InvalidArgument,
-    InvalidGraph,
-    InvalidProtobuf,
-    NoModel,
-    RuntimeException,
-    RuntimeError,  # what a run with IO binding raises for any failure
-)
-
 
 def epoch_seed(seed: int, epoch: int) -> int:
     """Seed of the order of the examples in one epoch; below 2**53."""
     return int(np.random.SeedSequence([seed, epoch]).generate_state(1, np.uint64)[0] >> 11)
-
-
-def return_freed_memory() -> bool:
-    """Make glibc give freed blocks of 64 KiB and more back to the system, for good.
-
-    Returns:
-        Whether it did; False where the C library is another one.
-    """
-    try:
-        mallopt = ctypes.CDLL(None).mallopt
-    except (OSError, AttributeError, TypeError):  # musl; macOS; Windows takes no None
-        return False
-    return bool(mallopt(_M_MMAP_THRESHOLD, 65536) and mallopt(_M_TRIM_THRESHOLD, 65536))
 
 
 def _always() -> bool:
@@ -218,7 +180,7 @@ class OnnxRuntimeEngine:
         session = self._session_to_evaluate()
         # Bound by address, not copied: `tensors` must outlive the last run.
         tensors = self._layout.split(np.ascontiguousarray(weights))
-        with _runtime_errors("evaluation graph"):
+        with runtime_errors("evaluation graph"):
             binding = session.io_binding()
             for name, tensor in tensors.items():
                 binding.bind_cpu_input(name, tensor)
@@ -235,7 +197,7 @@ class OnnxRuntimeEngine:
         binding: ort.IOBinding,
         feeds: dict[str, NDArray[np.generic]],
     ) -> list[NDArray[np.generic]]:
-        with _runtime_errors("evaluation graph"):
+        with runtime_errors("evaluation graph"):
             for name, array in feeds.items():
                 binding.bind_cpu_input(name, array)
             for node in session.get_outputs():
@@ -281,16 +243,7 @@ class OnnxRuntimeEngine:
         outputs: Sequence[Sequence[str]],
     ) -> ort.InferenceSession:
         """A session whose inputs and outputs are among those of the conventions."""
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = self._threads
-        options.inter_op_num_threads = 1
-        options.enable_mem_pattern = False
-        options.enable_cpu_mem_arena = self._arena
-        options.use_deterministic_compute = True
-        options.log_severity_level = 3  # errors only; they are raised as well
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        with _runtime_errors(what):
-            session = ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+        session = open_session(graph, what, threads=self._threads, arena=self._arena)
         wanted = inputs | {self._plan.input.name, self._plan.target.name}
         if not wanted <= {node.name for node in session.get_inputs()} <= wanted | optional:
             raise Corrupt(f"{what}: its inputs are not those of the plan")
@@ -332,7 +285,7 @@ class _Steps:
         self._session = session
         self._layout = layout
         self._state = state
-        with _runtime_errors("train graph"):
+        with runtime_errors("train graph"):
             self._loss = _buffer(())
             moving = trained.parameters
             names = {tensor.name for tensor in moving}
@@ -363,7 +316,7 @@ class _Steps:
 
     def step(self, feeds: dict[str, NDArray[np.generic]]) -> float:
         """One optimizer step; the batch's mean loss."""
-        with _runtime_errors("train graph"):
+        with runtime_errors("train graph"):
             for name, array in feeds.items():
                 self._binding.bind_cpu_input(name, array)
             self._session.run_with_iobinding(self._binding)
@@ -403,19 +356,3 @@ def _fed(array: NDArray[np.generic], spec: TensorSpec) -> NDArray[np.generic]:
             f"{spec.name}: examples of shape {array.shape[1:]}, the plan takes {spec.shape}"
         )
     return np.ascontiguousarray(array, dtype=spec.dtype)
-
-
-@contextmanager
-def _runtime_errors(what: str) -> Iterator[None]:
-    """Turn the runtime's exceptions into ours."""
-    try:
-        yield
-    except NotImplemented as error:
-        raise Unavailable(f"{what}: this onnxruntime lacks an operator: {error}") from error
-    except MemoryError as error:
-        raise Unavailable(f"{what}: out of memory") from error
-    except _BAD_GRAPH as error:
-        # The runtime has no class of its own for a failed allocation.
-        if "allocate memory" in str(error) or "bad_alloc" in str(error):
-            raise Unavailable(f"{what}: out of memory") from error
-        raise Corrupt(f"{what}: {error}"[:2000]) from error
