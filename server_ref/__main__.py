@@ -71,6 +71,22 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--log-level", choices=["debug", "info", "warning", "error"], help="default warning")
     add("--verbose", action="store_true", help="short for --log-level info: every refusal")
     add("--print-config", action="store_true", help="show the settings in force as TOML and end")
+    _add_aggregation(parser)
+
+
+def _add_aggregation(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument_group("compression with memory, and the server's step").add_argument
+    add("--downlink-speed", type=float, metavar="S", help="default: fitted to each version")
+    add("--keep-versions", type=int, metavar="N", help="whose files are kept (default 50)")
+    add("--memory", choices=["none", "error-feedback", "artemis"], help="of devices")
+    add("--memory-speed", type=float, metavar="S", help="of Artemis memories (default: by codec)")
+    add("--forget-after", type=int, dest="forget_after_rounds", metavar="ROUNDS", help="memories")
+    add("--weighing", choices=["examples", "error", "equal"], help="what updates count by")
+    add("--no-shrink", action="store_false", dest="shrink", default=None, help="of noisy means")
+    add("--optimizer", choices=["fedavg", "momentum", "fedadam"], help="of the server")
+    add("--server-learning-rate", type=float, metavar="R", help="default 1")
+    add("--server-momentum", type=float, metavar="M", help="default 0.9")
+    add("--proximity", type=float, metavar="MU", help="FedProx's term (default 0)")
 
 
 def _run(arguments: argparse.Namespace) -> int:

@@ -19,8 +19,12 @@ from pydantic_settings import (
 )
 
 from edge_sdk.codecs import codec_from_spec
+from edge_sdk.codecs.auto import auto_from_spec
 from edge_sdk.errors import Misuse, Unsupported
-from edge_sdk.values import STRICT, CodecSpec, Seed
+from edge_sdk.values import STRICT, CodecSpec, Memory, Seed, Stage
+
+Weighing = Literal["examples", "error", "equal"]
+OptimizerName = Literal["fedavg", "momentum", "fedadam"]
 
 ENV_PREFIX = "EDGE_SDK_"
 
@@ -40,6 +44,18 @@ class Terms:
     batch_size: Annotated[int, Field(ge=1, le=65536)]
     learning_rate: Annotated[float, Field(gt=0, le=1e3)]
     chunk_bytes: Annotated[int, Field(ge=512, le=2**24)]
+    stage: Stage = 0
+    least_stage: Stage | None = None
+    warm_up: bool = False
+    proximity: Annotated[float, Field(ge=0, le=1e3)] = 0.0
+    memory: Memory = "none"
+    memory_speed: Annotated[float, Field(gt=0, le=1)] | None = None
+    """Of Artemis memories; never None where there are any."""
+    weighing: Weighing = "examples"
+    shrink: bool = True
+    optimizer: OptimizerName = "fedavg"
+    server_learning_rate: Annotated[float, Field(gt=0, le=1e3)] = 1.0
+    server_momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
 
 
 class Settings(BaseSettings):
@@ -92,7 +108,31 @@ class Settings(BaseSettings):
     chunk_bytes: Annotated[int, Field(ge=512, le=2**24)] = 65536
     """Largest frame devices should send."""
     downlink_codec: CodecSpec = "float32"
-    """Codec of published versions."""
+    """Codec of what a version adds to the one before. With float32 or float16 each version is
+    downloaded whole."""
+    downlink_speed: Annotated[float, Field(gt=0, le=1)] | None = None
+    """How much of what the codec carries is taken over; fitted to each version where not given."""
+    keep_versions: Annotated[int, Field(ge=2, le=1_000_000)] = 50
+    """Versions, counted from the newest, whose files are kept; devices further behind get a whole
+    model."""
+
+    memory: Memory = "none"
+    """What devices keep of their updates: `error-feedback` for biased codecs, `artemis` for
+    unbiased ones where devices differ in their data."""
+    memory_speed: Annotated[float, Field(gt=0, le=1)] | None = None
+    """Of Artemis memories; from the codecs' error where not given."""
+    forget_after_rounds: Annotated[int, Field(ge=1, le=2**31)] | None = None
+    """Rounds without an update after which a device's Artemis memory is dropped."""
+    weighing: Weighing = "examples"
+    """What updates count by: their examples, their examples over 1 + stated error, or one each."""
+    shrink: bool = True
+    """Shrink a mean that is mostly coding noise."""
+    optimizer: OptimizerName = "fedavg"
+    """What the mean of a round does to the model."""
+    server_learning_rate: Annotated[float, Field(gt=0, le=1e3)] = 1.0
+    server_momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    proximity: Annotated[float, Field(ge=0, le=1e3)] = 0.0
+    """FedProx's mu: devices are pulled towards the model they began with."""
     evaluate: Path | None = None
     """npz with `x_test` and `y_test`: measure every version on it."""
     run_seed: Seed | None = None
@@ -139,7 +179,7 @@ class Settings(BaseSettings):
         try:
             if isinstance(specs, str):
                 return codec_from_spec(specs).spec
-            return tuple(codec_from_spec(spec).spec for spec in specs)
+            return tuple((auto_from_spec(spec) or codec_from_spec(spec)).spec for spec in specs)
         except (Misuse, Unsupported) as error:
             raise ValueError(str(error)) from None
 
@@ -149,12 +189,22 @@ class Settings(BaseSettings):
             raise ValueError("min_updates is larger than cohort: no round could be published")
         if (self.tls_cert is None) != (self.tls_key is None):
             raise ValueError("tls_cert and tls_key belong together")
+        if self.memory == "artemis":
+            self._check_unbiased()
         if self.tls_cert is None and self.host not in LOOPBACK and not self.insecure:
             raise ValueError(
                 f"refusing to listen on {self.host} without TLS: give tls_cert and tls_key, "
                 "or insecure if something else encrypts"
             )
         return self
+
+    def _check_unbiased(self) -> None:
+        for spec in self.codecs:
+            if auto_from_spec(spec) is None and not codec_from_spec(spec).unbiased:
+                raise ValueError(
+                    f"memory artemis needs unbiased codecs, {spec} is biased: error-feedback is "
+                    "made for it"
+                )
 
     @property
     def least_updates(self) -> int:
@@ -173,6 +223,14 @@ class Settings(BaseSettings):
             batch_size=self.batch_size,
             learning_rate=self.learning_rate,
             chunk_bytes=self.chunk_bytes,
+            proximity=self.proximity,
+            memory=self.memory,
+            memory_speed=self.memory_speed if self.memory == "artemis" else None,
+            weighing=self.weighing,
+            shrink=self.shrink,
+            optimizer=self.optimizer,
+            server_learning_rate=self.server_learning_rate,
+            server_momentum=self.server_momentum,
         )
 
 

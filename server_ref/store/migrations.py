@@ -131,11 +131,37 @@ CREATE TABLE late_costs (
 ) STRICT, WITHOUT ROWID;
 """
 
+MODELS = """
+-- files: SHA-256 by name of further files of a version, JSON
+-- contents: where its segments stand in its files, JSON; none of versions that have one segment
+-- kept: 0 once its files are removed
+-- stage: that the update was trained for
+-- error: that its code states of itself
+-- admissions.memory_round: round whose memory the device was told to go on from; none is zero
+-- fleet: devices that the mean of memories is taken over
+ALTER TABLE versions ADD COLUMN files TEXT NOT NULL DEFAULT '{}';
+ALTER TABLE versions ADD COLUMN contents TEXT;
+ALTER TABLE versions ADD COLUMN kept INTEGER NOT NULL DEFAULT 1;
+ALTER TABLE updates ADD COLUMN stage INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE admissions ADD COLUMN memory_round INTEGER;
+ALTER TABLE rounds ADD COLUMN fleet INTEGER;
+CREATE TABLE memories (
+    run TEXT NOT NULL REFERENCES runs,
+    device TEXT NOT NULL REFERENCES devices,
+    round INTEGER NOT NULL,             -- that moved it last; part of its file's name
+    weight REAL NOT NULL,               -- in the mean of memories
+    segments TEXT NOT NULL,             -- JSON, those it was ever moved in
+    sha256 TEXT NOT NULL,
+    PRIMARY KEY (run, device)
+) STRICT, WITHOUT ROWID;
+"""
+
 MIGRATIONS: tuple[tuple[str, str], ...] = (
     ("first form", FIRST),
     ("attempts, declines, failed evaluations, closing rounds", SECOND),
     ("tokens and devices by command, modes of a run, rollbacks", OPERATING),
     ("late costs", LATE_COSTS),
+    ("versions by segment, stages, memories", MODELS),
 )
 """Name and statements, oldest first. Released ones never change; new ones go to the end."""
 

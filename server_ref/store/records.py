@@ -2,17 +2,20 @@
 
 import dataclasses
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Literal
 
 from pydantic import TypeAdapter
 
 from edge_sdk.protocol import dump_json
 from edge_sdk.values import Commit, Evaluation, Range, Receipt
+from server_ref.downlink import Contents
 from server_ref.settings import Terms
 
 RANGES = TypeAdapter(tuple[Range, ...])
 TERMS = TypeAdapter(Terms)
+FILES = TypeAdapter(dict[str, str])
+CONTENTS = TypeAdapter(Contents)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -54,6 +57,7 @@ class UpdateRow:
     chunk_count: int
     examples: int
     codec: str
+    stage: int = 0
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -64,6 +68,10 @@ class VersionRow:
     round: int | None
     weights_sha256: str
     frames_sha256: str
+    files: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    """SHA-256 of further files, by name."""
+    contents: Contents | None = None
+    """Where segments stand; None where the one segment is the whole file of frames."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -198,7 +206,7 @@ def add_update(
 ) -> None:
     """Record that an update counts: from here on its receipt is fixed."""
     connection.execute(
-        "INSERT INTO updates VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO updates VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
             run,
             number,
@@ -210,6 +218,7 @@ def add_update(
             update.examples,
             update.codec,
             None if commit is None else dump_json(commit).decode(),
+            update.stage,
         ),
     )
 
@@ -217,7 +226,7 @@ def add_update(
 def updates(connection: sqlite3.Connection, run: str, number: int) -> list[UpdateRow]:
     """Counted updates of a round in the order of summation."""
     rows = connection.execute(
-        "SELECT device, position, partial, chunks, chunk_count, examples, codec FROM updates"
+        "SELECT device, position, partial, chunks, chunk_count, examples, codec, stage FROM updates"
         " WHERE run = ? AND round = ? ORDER BY position",
         (run, number),
     )
@@ -229,7 +238,7 @@ def update_of(
 ) -> UpdateRow | None:
     """One device's counted update of a round."""
     row = connection.execute(
-        "SELECT device, position, partial, chunks, chunk_count, examples, codec FROM updates"
+        "SELECT device, position, partial, chunks, chunk_count, examples, codec, stage FROM updates"
         " WHERE run = ? AND round = ? AND device = ?",
         (run, number, device),
     ).fetchone()
@@ -243,7 +252,7 @@ def receipt_for(run: str, number: int, update: UpdateRow) -> Receipt:
 
 def _update(row: sqlite3.Row) -> UpdateRow:
     chunks = RANGES.validate_json(row[3])
-    return UpdateRow(row[0], row[1], bool(row[2]), chunks, row[4], row[5], row[6])
+    return UpdateRow(row[0], row[1], bool(row[2]), chunks, *row[4:])
 
 
 # ------------------------------------------------------------------ versions and figures
@@ -251,19 +260,56 @@ def _update(row: sqlite3.Row) -> UpdateRow:
 
 def add_version(connection: sqlite3.Connection, run: str, version: VersionRow) -> None:
     """Record a published version whose files are already durable."""
+    contents = version.contents
     connection.execute(
-        "INSERT INTO versions VALUES (?, ?, ?, ?, ?)", (run, *dataclasses.astuple(version))
+        "INSERT INTO versions (run, version, round, weights_sha256, frames_sha256, files, contents)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?)",
+        (
+            run,
+            version.version,
+            version.round,
+            version.weights_sha256,
+            version.frames_sha256,
+            FILES.dump_json(dict(version.files)).decode(),
+            None if contents is None else CONTENTS.dump_json(contents).decode(),
+        ),
     )
 
 
 def version(connection: sqlite3.Connection, run: str, number: int) -> VersionRow | None:
-    """One published version."""
-    row = connection.execute(
-        "SELECT version, round, weights_sha256, frames_sha256 FROM versions"
-        " WHERE run = ? AND version = ?",
-        (run, number),
-    ).fetchone()
-    return None if row is None else VersionRow(*row)
+    """One published version whose files are kept."""
+    query = f"{_VERSIONS} AND version = ?"
+    row = connection.execute(query, (run, number)).fetchone()
+    return None if row is None else _version(row)
+
+
+def versions(connection: sqlite3.Connection, run: str) -> list[VersionRow]:
+    """Every version whose files are kept, oldest first."""
+    rows = connection.execute(f"{_VERSIONS} ORDER BY version", (run,))
+    return [_version(row) for row in rows]
+
+
+def drop_versions(connection: sqlite3.Connection, run: str, *, before: int) -> None:
+    """The files of versions below `before` are about to be removed."""
+    connection.execute("UPDATE versions SET kept = 0 WHERE run = ? AND version < ?", (run, before))
+
+
+_VERSIONS = (
+    "SELECT version, round, weights_sha256, frames_sha256, files, contents FROM versions"
+    " WHERE run = ? AND kept"
+)
+
+
+def _version(row: sqlite3.Row) -> VersionRow:
+    contents = None if row[5] is None else CONTENTS.validate_json(row[5])
+    return VersionRow(
+        version=row[0],
+        round=row[1],
+        weights_sha256=row[2],
+        frames_sha256=row[3],
+        files=FILES.validate_json(row[4]),
+        contents=contents,
+    )
 
 
 def last_version(connection: sqlite3.Connection, run: str) -> int:
