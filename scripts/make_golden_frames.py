@@ -53,6 +53,13 @@ def sample(size: int, seed: int) -> Vector:
     return vector
 
 
+def with_zeros(size: int, seed: int) -> Vector:
+    """As `sample`, zeros in the second block of 4096."""
+    vector = sample(size, seed)
+    vector[4096:8192] = 0
+    return vector
+
+
 def frames_of(codec: Codec, vector: Vector, *, chunk_bytes: int) -> list[tuple[Frame, Piece]]:
     """Every chunk as a frame, with what it decodes to."""
     wire_id, parameter = frame_ids(codec)
@@ -89,6 +96,12 @@ def good() -> dict[str, tuple[bytes, bytes]]:
         "eden8": ("eden:bits=8", sample(1000, 4), 512),
         "eden2-one-round": ("eden:bits=2,rounds=1", sample(300, 5), 512),
         "eden2-three-rounds": ("eden:bits=2,rounds=3", sample(300, 6), 512),
+        "eden1-least-error": ("eden:bits=1,scale=mse", sample(300, 8), 512),
+        "eden-rate-0.1": ("eden:rate=0.1", sample(4096 + 1024 + 256 + 64 + 5, 9), 4096),
+        "eden-rate-1.5": ("eden:rate=1.5,rounds=1,scale=norm", sample(1000, 10), 512),
+        "eden-rate-6.3-huge": ("eden:rate=6.3", sample(300, 7), 512),
+        "eden-entropy-zero-blocks": ("eden-entropy:rate=1.0", with_zeros(9000, 11), 4096),
+        "dithered": ("dithered:rate=2.0,rotation=5", sample(1000, 12), 512),
     }
     made = {}
     for name, (spec, vector, chunk_bytes) in cases.items():
@@ -98,6 +111,8 @@ def good() -> dict[str, tuple[bytes, bytes]]:
     made["float32-unused-flags"] = (with_bytes(base, 9, b"\xff"), values)
     snapshot = with_bytes(with_bytes(base, 5, b"\x02"), 28, bytes(4))
     made["float32-snapshot"] = (with_bytes(snapshot, 24, bytes(4)), values)
+    delta = with_bytes(with_bytes(base, 5, b"\x03"), 28, (1 << 15).to_bytes(4, "little"))
+    made["float32-delta"] = (with_bytes(delta, 14, b"\x03"), values)
     return made
 
 
@@ -120,7 +135,7 @@ def bad() -> dict[str, bytes]:
         "version-0.unsupported": (4, b"\0"),
         "version-2.unsupported": (4, b"\2"),
         "kind-0.unsupported": (5, b"\0"),
-        "kind-3-delta.unsupported": (5, b"\3"),
+        "kind-4.unsupported": (5, b"\4"),
         "codec-0.corrupt": (6, b"\0"),
         "reserved-flag.corrupt": (8, b"\1"),
         "reserved-byte.corrupt": (15, b"\1"),
@@ -170,6 +185,10 @@ def bad_payloads() -> dict[str, bytes]:
         "eden-more-chunks-than-blocks.corrupt": ("eden2-one-coordinate", 12, b"\2\0"),
         "eden-bits-9.unsupported": ("eden4-huge", 7, b"\x29"),
         "eden-no-rounds.unsupported": ("eden4-huge", 7, b"\x04"),
+        "eden-mixed-reserved.corrupt": ("eden-rate-0.1", 56, b"\x20"),
+        "eden-mixed-scale-negative.corrupt": ("eden-rate-0.1", 59, b"\x01\x80"),
+        "eden-mixed-scale-over-limit.corrupt": ("eden-rate-0.1", 59, b"\x01\x7a"),
+        "eden-mixed-other-share.corrupt": ("eden-rate-0.1", 57, b"\xff\xff"),
         "codec-255.unsupported": ("float32", 6, b"\xff"),
     }
     return {
