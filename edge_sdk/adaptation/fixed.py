@@ -32,6 +32,7 @@ class FixedPolicy:
         epochs = task.epochs if self.epochs is None else self.epochs
         return Choice(
             takes_part=True,
+            way=task.ways[0],
             stage=task.stage,
             codec=codec,
             epochs=epochs,

@@ -48,6 +48,18 @@ def sample_tasks() -> tuple[Task, ...]:
             deadline_s=1.0,
         ),
         dataclasses.replace(base, round=9, model_version=8, stage=2, deadline_s=0.0),
+        dataclasses.replace(
+            base,
+            round=10,
+            stage=2,
+            least_stage=0,
+            codecs=("blockwise:rate=2", "blockwise:rate=0.5", "blockwise:rate=0.1"),
+            deadline_s=90.0,
+            download_bytes=60_000,
+            stage_sizes=(5_000, 9_000, 15_000),
+            cohort=20,
+            ways=("full", "split"),
+        ),
     )
 
 

@@ -142,6 +142,7 @@ class Outcome:
     dimension: Count | None = None
     """Trainable parameters of that stage."""
     examples: Count = 0
+    """That this device holds."""
     steps: Count = 0
     upload_bytes: Count | None = None
     """Frames of the whole update."""
