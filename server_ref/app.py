@@ -16,7 +16,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 
 from edge_sdk.errors import Misuse
 from edge_sdk.plan import Plan
-from server_ref.api import Api, refuse_unrouted, routes
+from server_ref.api import Api, name_answer, refuse_unrouted, routes
 from server_ref.coordinator import NO_ORDERS, Evaluate, Opened, Orders, Surroundings, open_run
 from server_ref.settings import Settings
 from server_ref.store import write_durably
@@ -58,6 +58,7 @@ class Listening:
 def build_app(opened: Opened) -> web.Application:
     """The aiohttp application of an open run."""
     app = web.Application(middlewares=[refuse_unrouted])
+    app.on_response_prepare.append(name_answer)
     app.add_routes(routes(Api(opened.coordinator, opened.operator_token)))
     return app
 

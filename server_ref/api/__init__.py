@@ -4,7 +4,7 @@ Calls raise `Refused` and `Malformed`; `refusing` turns them into the one shape 
 """
 
 from server_ref.api.exchange import Api
-from server_ref.api.refusing import refuse_unrouted
+from server_ref.api.refusing import name_answer, refuse_unrouted
 from server_ref.api.routes import routes
 
-__all__ = ["Api", "refuse_unrouted", "routes"]
+__all__ = ["Api", "name_answer", "refuse_unrouted", "routes"]

@@ -32,7 +32,7 @@ class Content:
 
 async def plan(exchange: Exchange) -> web.StreamResponse:
     """`GET /v1/plans/{digest}`: the run's plan bundle."""
-    exchange.require_device()
+    exchange.require_reader()
     held = exchange.coordinator.plan
     if exchange.request.match_info["digest"] != held.digest:
         raise Refused(Reason.NOT_FOUND, "no such plan")
@@ -85,8 +85,7 @@ async def _send(exchange: Exchange, content: Content) -> web.StreamResponse:
     to_send = range(0) if exchange.request.method == "HEAD" else range(first, end, PIECE_BYTES)
     for offset in to_send:
         piece = await asyncio.to_thread(content.read, offset, min(PIECE_BYTES, end - offset))
-        await response.write(piece)
-        exchange.bytes_down += len(piece)
+        await exchange.send(response, piece)
     await response.write_eof()
     return response
 

@@ -12,27 +12,28 @@ from pydantic import TypeAdapter, ValidationError
 from edge_sdk.errors import Malformed, Reason, Refused, TooLarge, Truncated
 from edge_sdk.protocol import JSON_TYPE, MAX_JSON_BYTES, dump_json, load_json
 from edge_sdk.values import Token
+from server_ref.api.meter import Meter
 from server_ref.coordinator import Coordinator, same_token
 
 T = TypeVar("T")
 
 TOKEN: TypeAdapter[str] = TypeAdapter(Token)
 
-SILENCE_S = 60.0
-"""A body that stays silent this long is given up."""
-
 SLOWEST_BYTES_PER_S = 500.0
-"""A body that comes slower than this over all, beyond `SILENCE_S`, is given up."""
+"""A body that comes slower than this over all, beyond the silence allowed, is given up."""
 
 GIVEN_UP_RETRY_S = 5.0
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(slots=True)
 class Api:
     """What every call works with."""
 
     coordinator: Coordinator
     operator_token: str
+    document: bytes = b""
+    """The description of the API, made with its routes."""
+    meter: Meter = dataclasses.field(default_factory=Meter)
 
 
 class Exchange:
@@ -46,7 +47,10 @@ class Exchange:
         """The round that the path names."""
         self.bytes_up = 0
         self.bytes_down = 0
+        self.document = api.document
+        self.meter = api.meter
         self._operator_token = api.operator_token
+        self._silence_s = api.coordinator.settings.silence_s
 
     # ------------------------------------------------------------------ who and what
 
@@ -67,6 +71,15 @@ class Exchange:
         """
         if not same_token(self._bearer(), self._operator_token):
             raise Refused(Reason.UNAUTHORISED, "needs the operator's token")
+
+    def require_reader(self) -> None:
+        """See that a device or the operator asks.
+
+        Raises:
+            Refused: `unauthorised` or `revoked`.
+        """
+        if not same_token(self._bearer(), self._operator_token):
+            self.require_device()
 
     def require_run(self) -> None:
         """See that the path names this server's run.
@@ -118,7 +131,7 @@ class Exchange:
         if (self.request.content_length or 0) > limit:
             raise TooLarge(f"body of {self.request.content_length} bytes, limit {limit}")
         size = self.request.content_length or limit
-        until_s = _clock_s() + SILENCE_S + size / SLOWEST_BYTES_PER_S
+        until_s = _clock_s() + self._silence_s + size / SLOWEST_BYTES_PER_S
         while block := await self._block(until_s):
             self.bytes_up += len(block)
             if self.bytes_up > limit:
@@ -127,7 +140,7 @@ class Exchange:
 
     async def _block(self, until_s: float) -> bytes:
         try:
-            async with asyncio.timeout_at(min(until_s, _clock_s() + SILENCE_S)):
+            async with asyncio.timeout_at(min(until_s, _clock_s() + self._silence_s)):
                 return await self.request.content.readany()
         except TimeoutError:
             raise Refused(
@@ -144,6 +157,21 @@ class Exchange:
         """
         body = [block async for block in self.blocks(limit=MAX_JSON_BYTES)]
         return load_json(kind, b"".join(body))
+
+    async def send(self, response: web.StreamResponse, piece: bytes) -> None:
+        """Send a piece of an answer; a connection that does not take it in time is cut.
+
+        Raises:
+            ConnectionError: it was cut, or broke.
+        """
+        try:
+            async with asyncio.timeout(self._silence_s + len(piece) / SLOWEST_BYTES_PER_S):
+                await response.write(piece)
+        except TimeoutError:
+            if self.request.transport is not None:
+                self.request.transport.abort()
+            raise ConnectionResetError("nobody takes the answer") from None
+        self.bytes_down += len(piece)
 
     def answer(self, message: object) -> web.Response:
         """A JSON answer."""

@@ -44,7 +44,9 @@ class Coordinator:
         self.run = parts.run.run
         self.traffic = parts.traffic
         self.devices = Registry(parts.read(identities.devices))
+        self.settings = parts.settings
         self.news = parts.news
+        self.ledger = parts.ledger
         self.desk = Desk(parts, cycle, self.devices)
         self._parts = parts
         self._cycle = cycle

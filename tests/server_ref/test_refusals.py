@@ -73,8 +73,8 @@ class Scene:
 
 
 @contextlib.asynccontextmanager
-async def scene(state: Path) -> AsyncIterator[Scene]:
-    async with serving(state) as at, device(at, 0) as a, device(at, 1) as b:
+async def scene(state: Path, *, silence_s: float = 60.0) -> AsyncIterator[Scene]:
+    async with serving(state, silence_s=silence_s) as at, device(at, 0) as a, device(at, 1) as b:
         yield Scene(at, a, b, await a.task(), await b.task())
 
 
@@ -489,9 +489,8 @@ async def test_no_stranger_gets_a_server_error(
 async def test_a_body_that_comes_too_slowly_is_given_up_for_later(
     silence_s: float, drip_s: float | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("server_ref.api.exchange.SILENCE_S", silence_s)
     monkeypatch.setattr("server_ref.api.exchange.SLOWEST_BYTES_PER_S", 1e9)
-    async with scene(tmp_path) as s:
+    async with scene(tmp_path, silence_s=silence_s) as s:
         port = int(s.at.url.rsplit(":", 1)[1])
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(
