@@ -29,8 +29,11 @@ closes the round, unfinished updates count for the chunks held.
 A place whose device declined, or whose update was unusable, is free for another device, but not for
 the same. When nobody is left of those who were admitted the round closes at once, and so is
 abandoned: nothing can come any more, and the next round is open to everybody.
+
+With `Rules.max_staleness` the same machine runs buffers of updates, asynchronously: see `buffer`.
 """
 
+from server_ref.rounds.buffer import carry_over, staleness_weight, still_carried
 from server_ref.rounds.events import (
     Abandon,
     AwaitEnd,
@@ -60,6 +63,7 @@ from server_ref.rounds.machine import (
     TRANSITIONS,
     Decision,
     open_round,
+    places_held,
     readmit,
     reclose,
     recommit,
@@ -68,9 +72,11 @@ from server_ref.rounds.machine import (
 )
 from server_ref.rounds.state import (
     COUNTED,
+    EXPECTED,
     GONE,
     Label,
     Member,
+    Origin,
     Phase,
     Refuse,
     Round,
@@ -82,6 +88,7 @@ from server_ref.rounds.state import (
 
 __all__ = [
     "COUNTED",
+    "EXPECTED",
     "GONE",
     "TRANSITIONS",
     "Abandon",
@@ -102,6 +109,7 @@ __all__ = [
     "Member",
     "NotRecorded",
     "Offer",
+    "Origin",
     "Phase",
     "Publish",
     "Receipted",
@@ -116,11 +124,15 @@ __all__ = [
     "Tick",
     "Wait",
     "bits",
+    "carry_over",
     "open_round",
+    "places_held",
     "ranges",
     "readmit",
     "reclose",
     "recommit",
+    "staleness_weight",
     "step",
+    "still_carried",
     "unfinished",
 ]

@@ -29,7 +29,18 @@ from server_ref.rounds.events import (
     Tick,
     Wait,
 )
-from server_ref.rounds.state import COUNTED, GONE, Member, Phase, Refuse, Round, Rules, Standing
+from server_ref.rounds.state import (
+    COUNTED,
+    EXPECTED,
+    GONE,
+    Member,
+    Origin,
+    Phase,
+    Refuse,
+    Round,
+    Rules,
+    Standing,
+)
 
 Decision = tuple[Round, tuple[Effect, ...]]
 
@@ -52,7 +63,7 @@ def step(state: Round, event: Event, now_s: float) -> Decision:
     effects: tuple[Effect, ...] = ()
     due = state.deadline_at_s is not None and now_s >= state.deadline_at_s
     if due and state.phase is Phase.OPEN:
-        state, effects = _close(state, count_unfinished=True)
+        state, effects = _fall_due(state, now_s)
     rule = TRANSITIONS.get((state.phase, type(event)))
     if rule is None:
         raise ValueError(f"{type(event).__name__} cannot happen to a round that is {state.phase}")
@@ -60,13 +71,19 @@ def step(state: Round, event: Event, now_s: float) -> Decision:
     return state, effects + further
 
 
-def readmit(state: Round, admitted: Iterable[str], declined: Iterable[str] = ()) -> Round:
+def readmit(
+    state: Round,
+    admitted: Iterable[str],
+    declined: Iterable[str] = (),
+    carried: Mapping[str, Origin] | None = None,
+) -> Round:
     """A fresh round with the places that were held, or given back, when its server died.
 
-    Next, the chunks of the log happen to it again as `ChunkStored`: what was refused then is
-    refused now. Last comes `recommit`.
+    `carried` are those a buffer took over, see `still_carried`. Next, the chunks of the log happen
+    to it again as `ChunkStored`: what was refused then is refused now. Last comes `recommit`.
     """
-    members = dict.fromkeys(admitted, Member()) | dict.fromkeys(declined, _DECLINED)
+    members = {device: Member(origin=origin) for device, origin in (carried or {}).items()}
+    members |= dict.fromkeys(admitted, Member()) | dict.fromkeys(declined, _DECLINED)
     return dataclasses.replace(state, members=members)
 
 
@@ -80,6 +97,9 @@ def recommit(state: Round, committed: Iterable[tuple[str, int, int]], *, now_s: 
         members[device] = dataclasses.replace(
             members[device], standing=Standing.COMMITTED, order=order, held=held
         )
+    if state.rules.max_staleness is not None:
+        until_s = now_s + state.rules.deadline_s
+        members = {d: dataclasses.replace(m, place_until_s=until_s) for d, m in members.items()}
     orders = [member.order + 1 for member in members.values() if member.order is not None]
     return dataclasses.replace(
         state,
@@ -104,18 +124,39 @@ def _admit(state: Round, event: CheckIn, now_s: float) -> Decision:
         return state, (Wait("your update was refused; the round goes on"),)
     if member.standing is Standing.DECLINED:
         return state, (Wait("you gave your place back; the round goes on"),)
+    if member.origin is not None and not member.held and member.standing is Standing.ADMITTED:
+        # Nothing of the old task has come, and who asks anew does not work on it: the newest model.
+        return _with(state, event.device, _newcomer(state, now_s)), (Offer(event.device, new=True),)
     return state, (Offer(event.device, new=False),)
 
 
 def _admit_newcomer(state: Round, event: CheckIn, now_s: float) -> Decision:
     if state.admits_from_s is not None and now_s < state.admits_from_s:
         return state, (Wait("the last rounds came to nothing: the run makes a pause"),)
-    used = len(state.members) - state.standing_count(*GONE)
-    if used >= state.rules.places:
+    if places_held(state, now_s) >= state.rules.places:
         return state, (Wait("the cohort is full"),)
     if state.deadline_at_s is None:
         state = dataclasses.replace(state, deadline_at_s=now_s + state.rules.deadline_s)
-    return _with(state, event.device, Member()), (Offer(event.device, new=True),)
+    return _with(state, event.device, _newcomer(state, now_s)), (Offer(event.device, new=True),)
+
+
+def _newcomer(state: Round, now_s: float) -> Member:
+    if state.rules.max_staleness is None:
+        return Member()
+    return Member(place_until_s=now_s + state.rules.deadline_s)
+
+
+def places_held(state: Round, now_s: float) -> int:
+    """Places that nobody else can have.
+
+    A round's are held by everybody who did not leave it; a buffer's by those who are expected.
+    """
+    if state.rules.max_staleness is None:
+        return len(state.members) - state.standing_count(*GONE)
+    return sum(
+        member.standing in EXPECTED and member.place_until_s > now_s
+        for member in state.members.values()
+    )
 
 
 def _pause(state: Round, _event: CheckIn, _now_s: float) -> Decision:
@@ -233,6 +274,15 @@ def _decline(state: Round, event: Decline, now_s: float) -> Decision:
 
 def _pause_after(state: Round, _event: Decline, _now_s: float) -> Decision:
     return state, (Wait("the round is over"),)
+
+
+def _fall_due(state: Round, now_s: float) -> Decision:
+    """A round closes at its deadline; a buffer with too few updates waits as long again."""
+    if state.rules.max_staleness is None:
+        return _close(state, count_unfinished=True)
+    if state.standing_count(Standing.COMMITTED) >= state.rules.min_updates:
+        return _close(state, count_unfinished=False)
+    return dataclasses.replace(state, deadline_at_s=now_s + state.rules.deadline_s), ()
 
 
 def _close(state: Round, *, count_unfinished: bool) -> Decision:

@@ -40,6 +40,10 @@ class Standing(StrEnum):
 COUNTED = frozenset({Standing.COMMITTED, Standing.PARTIAL})
 GONE = frozenset({Standing.DROPPED, Standing.DECLINED})
 """Their places are free for others."""
+EXPECTED = frozenset({Standing.ADMITTED, Standing.CHECKING, Standing.RECORDING})
+"""Their updates may still come."""
+
+MOST_STALENESS = 1000
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,12 +58,17 @@ class Rules:
     """From the first admission until the round closes in any case."""
     over_selection: float = 1.0
     """Places per wanted update; above 1 the slowest are left behind."""
+    max_staleness: int | None = None
+    """None: everybody trains from the round's version. Else the round is a buffer (see `buffer`)
+    that also takes updates trained from up to so many versions before."""
 
     def __post_init__(self) -> None:
         if not 1 <= self.min_updates <= self.cohort:
             raise ValueError(f"min_updates {self.min_updates} not in 1..cohort {self.cohort}")
         if not (self.deadline_s > 0 and 1 <= self.over_selection <= 100):
             raise ValueError("deadline must be positive, over_selection between 1 and 100")
+        if self.max_staleness is not None and not 0 <= self.max_staleness <= MOST_STALENESS:
+            raise ValueError(f"staleness {self.max_staleness} is not 0 to {MOST_STALENESS}")
 
     @property
     def places(self) -> int:
@@ -76,6 +85,7 @@ class Label:
     examples: int
     """Weight."""
     codec: str
+    stage: int = 0
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -84,6 +94,16 @@ class Refuse:
 
     reason: Reason
     detail: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Origin:
+    """The task that a device works on still, of an earlier round than the one it counts in."""
+
+    round: int
+    """Its frames and its commit name this one."""
+    version: int
+    """The model it trains from."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -99,6 +119,10 @@ class Member:
     """Position among the counted updates, which is the order of summation."""
     flaw: Refuse | None = None
     """Why the update was dropped, or can no longer come."""
+    origin: Origin | None = None
+    """None: it works on this round's own task."""
+    place_until_s: float = math.inf
+    """Until then nobody else may have its place; only buffers take places back."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,6 +145,10 @@ class Round:
         """Devices whose updates count, in the order of summation."""
         members = [(d, m) for d, m in self.members.items() if m.standing in COUNTED]
         return sorted(members, key=lambda pair: pair[1].order or 0)
+
+    def staleness(self, member: Member) -> int:
+        """Versions published since the one that a member trains from."""
+        return 0 if member.origin is None else self.model_version - member.origin.version
 
     def standing_count(self, *standings: Standing) -> int:
         """Members in one of `standings`."""
