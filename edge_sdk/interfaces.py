@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from edge_sdk.values import (
     CheckIn,
+    Checkpoint,
     Choice,
     Commit,
     Decline,
@@ -105,6 +106,26 @@ class Engine(Protocol):
 
     def evaluate(self, weights: Vector, data: Dataset, *, batch_size: int = ...) -> Evaluation:
         """Loss and, where the task has classes, accuracy over all of `data`."""
+        ...
+
+
+@runtime_checkable
+class ResumableEngine(Protocol):
+    """An engine that can go on where it stopped; optional. Its `train` gives a checkpoint then."""
+
+    def resume(
+        self,
+        weights: Vector,
+        data: Dataset,
+        settings: TrainSettings,
+        *,
+        checkpoint: Checkpoint,
+        keep_going: KeepGoing = ...,
+    ) -> Trained:
+        """Go on from `checkpoint` of a `train` with the same other arguments.
+
+        The end is the same, bit for bit, as if that had never stopped.
+        """
         ...
 
 

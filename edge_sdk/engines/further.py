@@ -57,6 +57,7 @@ class FurtherInputs:
         proximity: weight of FedProx's term.
         correction: added to every gradient; nothing where None.
         piece_size: most examples in one run; all of a batch where None.
+        runs: done before, of training that goes on.
 
     Raises:
         Misuse: the graph lacks what is asked for, or `correction` has another size.
@@ -72,11 +73,13 @@ class FurtherInputs:
         proximity: float = 0.0,
         correction: Vector | None = None,
         piece_size: int | None = None,
+        runs: int = 0,
     ) -> None:
         self._names = names
         self._seed = seed
         self._piece_size = piece_size
-        self._runs = 0
+        self.done = runs
+        """Runs so far."""
         lacks = {
             "proximal term": proximity != 0 and PROXIMITY not in names,
             "correction": correction is not None
@@ -105,9 +108,9 @@ class FurtherInputs:
             share = len(piece[0]) / max(len(x), 1)
             feeds = dict(self._held)
             if SEED in self._names:
-                feeds[SEED] = np.array(step_seed(self._seed, self._runs), np.int64)
+                feeds[SEED] = np.array(step_seed(self._seed, self.done), np.int64)
             if APPLY in self._names:
                 feeds[SHARE] = np.array(share, np.float32)
                 feeds[APPLY] = np.array(start == starts[-1])
-            self._runs += 1
+            self.done += 1
             yield Run(batch=piece, share=share, feeds=feeds)

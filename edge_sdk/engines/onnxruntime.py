@@ -14,7 +14,6 @@ second, glibc raises its threshold for returning memory and keeps the freed bloc
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import TypeGuard
 
 import numpy as np
 import onnxruntime as ort
@@ -22,18 +21,22 @@ from numpy.typing import NDArray
 
 from edge_sdk.engines.further import FurtherInputs, further_names
 from edge_sdk.engines.measure import Measure
+from edge_sdk.engines.schedule import batches_of, schedule
 from edge_sdk.engines.sessions import open_session, return_freed_memory, runtime_errors
 from edge_sdk.engines.tally import Step, Tally
 from edge_sdk.errors import Corrupt, Misuse
 from edge_sdk.interfaces import Batch, Dataset, KeepGoing
 from edge_sdk.plan import Plan, TensorSpec
 from edge_sdk.plan.conventions import CORRECT, COUNTED, LEARNING_RATE, LOSS, new_name
-from edge_sdk.values import Evaluation, Layout, Parameter, Trained, TrainSettings, Vector
-
-
-def epoch_seed(seed: int, epoch: int) -> int:
-    """Seed of the order of the examples in one epoch; below 2**53."""
-    return int(np.random.SeedSequence([seed, epoch]).generate_state(1, np.uint64)[0] >> 11)
+from edge_sdk.values import (
+    Checkpoint,
+    Evaluation,
+    Layout,
+    Parameter,
+    Trained,
+    TrainSettings,
+    Vector,
+)
 
 
 def _always() -> bool:
@@ -99,10 +102,11 @@ class OnnxRuntimeEngine:
         progress: Callable[[Step], None] | None = None,
         proximity: float = 0.0,
         correction: Vector | None = None,
+        resumed: Checkpoint | None = None,
     ) -> Trained:
         """Train from `weights` (float32, layout order) and give the new ones in a new array.
 
-        Optimizer state starts at zero.
+        Optimizer state starts at zero. When `keep_going` ends it, a checkpoint comes with it.
 
         Args:
             weights: to start from.
@@ -113,16 +117,18 @@ class OnnxRuntimeEngine:
             progress: told of every step when it has run.
             proximity: weight of FedProx's term, of a plan made with `proximal`.
             correction: added to every gradient, layout order, of a plan made with `correction`.
+            resumed: go on from there; all else must be as it was.
 
         Raises:
-            Misuse: weights or batches do not have the plan's shape, `data` is an iterator, used up
-                by the first of several epochs, or the plan lacks what is asked for.
+            Misuse: weights, checkpoint or batches do not have the plan's shape, `data` is an
+                iterator, used up by the first of several epochs, or the plan lacks what is asked
+                for.
             Malformed: the plan's train graph breaks its conventions or fails when run.
             Unavailable: this onnxruntime lacks an operator, or memory ran out.
         """
         self._check_weights(weights)
         steps = _Steps(self._session_to_train(), self._layout, self._trained, self._state)
-        steps.load(weights)
+        steps.load(weights, resumed)
         rate = {LEARNING_RATE: np.array(settings.learning_rate, np.float32)}
         further = FurtherInputs(
             self._train_inputs,
@@ -132,33 +138,44 @@ class OnnxRuntimeEngine:
             proximity=proximity,
             correction=correction,
             piece_size=self._piece_size,
+            runs=0 if resumed is None else resumed.runs,
         )
-        tally = Tally()
-        stopped = False
-        for epoch in range(settings.epochs):
-            tally.begin_epoch()
-            seed = epoch_seed(settings.seed, epoch)
-            for batch in _batches(data, size=settings.batch_size, seed=seed):
-                if not keep_going():
-                    stopped = True
-                    break
-                loss = 0.0
-                for run in further.runs(batch):
-                    loss += run.share * steps.step({**self._feeds(run.batch), **run.feeds, **rate})
-                step = tally.count(loss, examples=len(batch[0]))
-                if progress is not None:
-                    progress(step)
-            if stopped:
+        tally = Tally(resumed)
+        checkpoint: Checkpoint | None = None
+        for epoch, index, batch in schedule(data, settings, tally, resumed):
+            if not keep_going():
+                checkpoint = _checkpoint(steps, tally, further, epoch=epoch, batches=index)
                 break
-            if epoch and tally.found_nothing:
-                raise Misuse("the data gave nothing in its second epoch; give a list, not iter()")
+            loss = 0.0
+            for run in further.runs(batch):
+                loss += run.share * steps.step({**self._feeds(run.batch), **run.feeds, **rate})
+            step = tally.count(loss, examples=len(batch[0]))
+            if progress is not None:
+                progress(step)
         return Trained(
             weights=steps.weights(),
             examples=tally.distinct,
             steps=tally.steps,
             loss=tally.loss,
-            stopped=stopped,
+            stopped=checkpoint is not None,
+            checkpoint=checkpoint,
         )
+
+    def resume(
+        self,
+        weights: Vector,
+        data: Dataset,
+        settings: TrainSettings,
+        *,
+        checkpoint: Checkpoint,
+        keep_going: KeepGoing = _always,
+    ) -> Trained:
+        """Go on from `checkpoint`, to the same end as if `train` had never stopped.
+
+        Raises:
+            Misuse, Malformed, Unavailable: as `train`.
+        """
+        return self.train(weights, data, settings, keep_going=keep_going, resumed=checkpoint)
 
     def evaluate(
         self, weights: Vector, data: Dataset | Iterable[Batch], *, batch_size: int = 256
@@ -185,7 +202,7 @@ class OnnxRuntimeEngine:
             for name, tensor in tensors.items():
                 binding.bind_cpu_input(name, tensor)
         measure = Measure()
-        for batch in _batches(data, size=batch_size, seed=None):
+        for batch in batches_of(data, size=batch_size, seed=None):
             loss, *counts = self._measure(session, binding, self._feeds(batch))
             found = zip((CORRECT, COUNTED), map(int, counts), strict=False)
             measure.add(examples=len(batch[0]), loss=float(loss), **dict(found))
@@ -306,13 +323,22 @@ class _Steps:
             binding.bind_ortvalue_output(new_name(name), buffer)
         return binding
 
-    def load(self, weights: Vector) -> None:
-        """Copy `weights` in; optimizer state to zero."""
+    def load(self, weights: Vector, resumed: Checkpoint | None = None) -> None:
+        """Copy `weights` in, optimizer state to zero; or both from a checkpoint.
+
+        Raises:
+            Misuse: the checkpoint has another size.
+        """
+        carried = Layout(tuple(self._state))
+        state = np.zeros(carried.size, np.float32) if resumed is None else resumed.state
+        weights = weights if resumed is None else resumed.weights
+        if len(weights) != self._layout.size or len(state) != carried.size:
+            raise Misuse("the checkpoint is of another stage, warm-up or optimizer")
         buffers = self._still | self._now
         for name, tensor in self._layout.split(np.ascontiguousarray(weights)).items():
             buffers[name].update_inplace(tensor)
-        for state in self._state:
-            self._carried[state.name].update_inplace(np.zeros(state.shape, np.float32))
+        for name, tensor in carried.split(np.ascontiguousarray(state)).items():
+            self._carried[name].update_inplace(tensor)
 
     def step(self, feeds: dict[str, NDArray[np.generic]]) -> float:
         """One optimizer step; the batch's mean loss."""
@@ -331,18 +357,27 @@ class _Steps:
         names = (parameter.name for parameter in self._layout.parameters)
         return self._layout.flatten({name: buffers[name].numpy() for name in names})
 
+    def state(self) -> Vector:
+        """A copy of the optimizer's state, tensor after tensor."""
+        carried = {name: buffer.numpy() for name, buffer in self._carried.items()}
+        return Layout(tuple(self._state)).flatten(carried)
 
-def _is_dataset(data: Dataset | Iterable[Batch]) -> TypeGuard[Dataset]:
-    return hasattr(data, "batches")
 
-
-def _batches(data: Dataset | Iterable[Batch], *, size: int, seed: int | None) -> Iterable[Batch]:
-    """One pass over a dataset; other iterables are taken as they are."""
-    if _is_dataset(data):
-        return data.batches(size=size, seed=seed)
-    if isinstance(data, Iterable):
-        return data
-    raise Misuse(f"{type(data).__name__} is neither a dataset nor an iterable of batches")
+def _checkpoint(
+    steps: _Steps, tally: Tally, further: FurtherInputs, *, epoch: int, batches: int
+) -> Checkpoint:
+    examples, loss = tally.epoch_sums
+    return Checkpoint(
+        weights=steps.weights(),
+        state=steps.state(),
+        epoch=epoch,
+        batches=batches,
+        runs=further.done,
+        steps=tally.steps,
+        distinct=tally.distinct,
+        epoch_examples=examples,
+        epoch_loss=loss,
+    )
 
 
 def _buffer(shape: Iterable[int]) -> ort.OrtValue:

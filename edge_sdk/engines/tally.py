@@ -2,6 +2,8 @@
 
 import dataclasses
 
+from edge_sdk.values import Checkpoint
+
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
@@ -22,13 +24,20 @@ class Step:
 class Tally:
     """Counts steps, examples and the loss of the last epoch that ran a step."""
 
-    def __init__(self) -> None:
-        self.steps = 0
-        self.distinct = 0
-        self._epochs = 0
-        self._fresh = True
-        self._examples = 0
+    def __init__(self, resumed: Checkpoint | None = None) -> None:
+        self.steps = self.distinct = self._epochs = self._examples = 0
         self._loss = 0.0
+        self._fresh = True
+        if resumed is not None:
+            self.steps, self.distinct = resumed.steps, resumed.distinct
+            self._examples, self._loss = resumed.epoch_examples, resumed.epoch_loss
+            self._epochs = resumed.epoch
+        self._resumes = resumed is not None and resumed.batches > 0
+
+    @property
+    def epoch_sums(self) -> tuple[int, float]:
+        """Examples, and the sum of their losses, of the last epoch that ran a step."""
+        return self._examples, self._loss
 
     @property
     def loss(self) -> float | None:
@@ -36,8 +45,9 @@ class Tally:
         return self._loss / self._examples if self._examples else None
 
     def begin_epoch(self) -> None:
-        """The next step is the first of an epoch."""
-        self._fresh = True
+        """The next step is the first of an epoch, but of one that is resumed in the middle."""
+        self._fresh = not self._resumes
+        self._resumes = False
         self._epochs += 1
 
     @property

@@ -8,7 +8,7 @@ Rules: units are in names; `None` means "cannot tell" and is never written as ze
 cross JSON or SQLite stay below 2**53; cumulative counters mean something only as differences.
 """
 
-from edge_sdk.values.decisions import Choice, Evaluation, Trained, TrainSettings
+from edge_sdk.values.decisions import Checkpoint, Choice, Evaluation, Trained, TrainSettings
 from edge_sdk.values.messages import (
     CheckIn,
     Commit,
@@ -73,6 +73,7 @@ __all__ = [
     "MAX_COUNT",
     "STRICT",
     "CheckIn",
+    "Checkpoint",
     "Choice",
     "CodecSpec",
     "Commit",

@@ -53,6 +53,29 @@ class TrainSettings:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """Where training stands between two steps: enough to go on as if it had never stopped."""
+
+    weights: Vector
+    """Layout order."""
+    state: Vector
+    """The optimizer's, tensor after tensor in the plan's order."""
+    epoch: int
+    """Under way, 0 at first."""
+    batches: int
+    """Done of that epoch."""
+    runs: int
+    """Of the train graph so far; what randomness inside the graph counts by."""
+    steps: int
+    """Of all epochs."""
+    distinct: int
+    """Distinct examples seen."""
+    epoch_examples: int
+    epoch_loss: float
+    """Sum over those examples."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Trained:
     """The outcome of local training."""
 
@@ -65,6 +88,8 @@ class Trained:
     """Mean loss per example over the last epoch; None when no step ran."""
     stopped: bool = False
     """True when `keep_going` ended it early."""
+    checkpoint: Checkpoint | None = None
+    """Where it stopped, from engines that can go on from there (`interfaces.ResumableEngine`)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)

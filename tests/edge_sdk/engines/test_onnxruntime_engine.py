@@ -5,7 +5,8 @@ from numpy.typing import NDArray
 from onnx import parser
 
 from edge_sdk.datasets import ArrayDataset
-from edge_sdk.engines.onnxruntime import OnnxRuntimeEngine, epoch_seed
+from edge_sdk.engines.onnxruntime import OnnxRuntimeEngine
+from edge_sdk.engines.schedule import epoch_seed
 from edge_sdk.engines.select import select_engine
 from edge_sdk.errors import Corrupt, Malformed, Misuse, Unavailable
 from edge_sdk.plan import Plan, StageParts, TensorSpec, load_plan, pack_plan
