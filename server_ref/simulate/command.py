@@ -2,7 +2,7 @@
 
 import argparse
 import importlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -15,6 +15,7 @@ from server_ref.simulate.plans import plan_of
 from server_ref.simulate.report import (
     GROUP_HEADS,
     ROUND_HEADS,
+    aligned,
     closing_lines,
     group_rows,
     round_rows,
@@ -98,18 +99,6 @@ def _show(outcome: Outcome) -> None:
         print()
     for line in closing_lines(outcome):
         print(line)
-
-
-def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Rows as lines, columns under each other, all but the first to the right."""
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    return [
-        "  ".join(
-            cell.rjust(width) if i else cell.ljust(width)
-            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
-    ]
 
 
 COMMAND = Command(

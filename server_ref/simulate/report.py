@@ -79,6 +79,18 @@ def closing_lines(outcome: Outcome) -> list[str]:
     return lines
 
 
+def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Rows as lines, columns under each other, all but the first to the right."""
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    return [
+        "  ".join(
+            cell.rjust(width) if i else cell.ljust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]
+
+
 def duration(seconds: float) -> str:
     """Seconds as people read them."""
     if seconds < 120:
