@@ -5,12 +5,9 @@ level is sent every other time, at that level.
 """
 
 import numpy as np
-from numpy.typing import NDArray
 
-from edge_sdk.codecs.ladder import Reals, neighbours
+from edge_sdk.codecs.ladder import Levels, Reals, neighbours
 from edge_sdk.codecs.signs import random_words, stream_key
-
-Levels = NDArray[np.uint8]
 
 _ORDER, _START = 0x4F524452, 0x53544152
 """Purposes of the two streams of random numbers."""
@@ -31,12 +28,16 @@ def draw_levels(sizes: Reals, lowest: int, seed: tuple[int, ...]) -> Levels:
     """
     lower, upper, share = neighbours(sizes, lowest)
     stretch = np.floor(share * 2.0**32).astype(np.uint64)
+    del share  # memory here grows with the number of blocks of the whole update
     shuffle = random_words(stream_key(_ORDER, *seed), first=0, count=len(sizes))
     order = np.lexsort((shuffle, lower))
     start = random_words(stream_key(_START, *seed), first=0, count=1)[0]
-    ends = np.cumsum(stretch[order]) + np.uint64(start)
-    begins = ends - stretch[order]
-    raised = ends >> np.uint64(32) > begins >> np.uint64(32)
-    levels = lower
-    levels[order[raised]] = upper[order[raised]]
-    return levels.astype(np.uint8)
+    stretch = stretch[order]
+    ends = np.cumsum(stretch)
+    ends += np.uint64(start)
+    stretch = ends - stretch
+    ends >>= np.uint64(32)
+    stretch >>= np.uint64(32)
+    raised = order[ends > stretch]
+    lower[raised] = upper[raised]
+    return lower

@@ -21,9 +21,11 @@ from numpy.typing import NDArray
 
 from edge_sdk.codecs.bitstream import BitReader, BitWriter
 from edge_sdk.codecs.blockcoding import Turn, quantize_blocks, rebuild_blocks
-from edge_sdk.codecs.blocklevels import Levels, draw_levels
+from edge_sdk.codecs.blocklevels import draw_levels
 from edge_sdk.codecs.blockpayload import (
     Head,
+    expected_bits,
+    groups,
     read_groups,
     read_levels,
     write_groups,
@@ -31,13 +33,15 @@ from edge_sdk.codecs.blockpayload import (
 )
 from edge_sdk.codecs.fitting import FRAME_HEADER_BYTES, MAX_SPAN
 from edge_sdk.codecs.intake import MAX_CHUNKS, MAX_MAGNITUDE, require_place, require_vector
-from edge_sdk.codecs.ladder import BLOCK_SIZES, Reals
+from edge_sdk.codecs.ladder import BLOCK_SIZES, Levels, Reals
 from edge_sdk.codecs.stated import error_code, error_of
+from edge_sdk.codecs.symbols import write_coefficients
 from edge_sdk.codecs.waterfill import (
     Plan,
     best_plan,
+    block_bits,
     block_energies,
-    drawn_bits,
+    level_bits,
     plan_for,
     spread_of,
     spreads_of,
@@ -49,10 +53,12 @@ WIRE_ID = 32
 
 LEAST_RATE, MOST_RATE = 0.01, 8.0
 
+_USUAL_SPAN = 1 << 20
+"""Coordinates of a chunk, unless its head is too dear for them."""
 _SLAB = 1 << 16
 """Coordinates worked on at once: the temporaries stay in the processor's cache."""
-_PILOT_BITS = 1 << 17
-"""Size of a pilot, roughly; a smaller update is tried as a whole."""
+_PILOT_BITS = 1 << 15
+"""A pilot is as many chunks as have so many bits, at least one."""
 _PRIOR_BITS = 1 << 10
 """The pilot is judged as if so many further bits had come out as predicted."""
 _CHUNK_BYTES = 8
@@ -60,8 +66,11 @@ _CHUNK_BYTES = 8
 _LEAST_BYTES = 4
 _TRIES = 3
 """How often the number of chunks is raised because a pilot's chunk was too large."""
-_SMALL_BITS = 1 << 16
-"""Updates below it may take a second pilot: what groups cost once each matters more to them."""
+_SMALL_BITS = 1 << 14
+"""Pilots of smaller updates are coded whole, and there may be two: what groups cost once each
+matters more to them."""
+_NEARLY_ONE = 3
+"""Levels so far apart still make a group that the pilot need not code."""
 _CLOSE = 0.01
 """A pilot within this share of its forecast needs no second one."""
 CODING = 0
@@ -198,10 +207,17 @@ class Budget:
     chunk_bytes: int
 
     def chunks(self, dimension: int) -> int:
-        """Chunks that leave room for uneven sizes and stand for at most half of `MAX_SPAN`."""
-        blocks = -(-dimension // BLOCK_SIZES[-1])
+        """Chunks that leave room for uneven sizes and stand for no more than needed.
+
+        What a chunk stands for is memory at both ends. So chunks are as short as their heads let
+        them be without taking more than half a percent, and at most half of `MAX_SPAN`.
+        """
         by_size = int(1.1 * self.wire_bytes / (self.chunk_bytes + FRAME_HEADER_BYTES)) + 1
-        return max(min(by_size, -(-dimension // BLOCK_SIZES[0])), -(-2 * blocks * 4096 // MAX_SPAN))
+        by_size = min(by_size, -(-dimension // BLOCK_SIZES[0]))
+        by_head = int(self.wire_bytes / (200 * (FRAME_HEADER_BYTES + _CHUNK_BYTES)))
+        padded = -(-dimension // BLOCK_SIZES[-1]) * BLOCK_SIZES[-1]
+        by_span = max(min(by_head, padded // _USUAL_SPAN), -(-2 * padded // MAX_SPAN))
+        return max(by_size, by_span)
 
     def bits(self, count: int) -> float:
         """What is left for levels and coefficients."""
@@ -248,25 +264,21 @@ def corrected(
     Returns:
         The plan, and the size of the largest chunk that was tried.
     """
-    largest = 0
     spread = spread_of(sums / plan.block)
-    count = min(max(chunks, int(bits / _PILOT_BITS)), len(sums))
-    tries = min(int(count * _PILOT_BITS / bits) + 1, count)
+    each = bits / chunks
+    tries = min(int(_PILOT_BITS / each) + 1, chunks)
     for purpose in (1, 2) if bits < _SMALL_BITS else (1,):
-        pilot = Draft.of(plan, vector, sums, seed, purpose)
-        tried, expected = _PRIOR_BITS, float(_PRIOR_BITS)
-        for index in range(tries):
-            part = slice(index, None, count)
-            sizes = pilot.rms[part] / pilot.head.step
-            size = len(pilot.payload(index, count))
-            tried += max(8 * (size - _CHUNK_BYTES), 0)
-            largest = max(largest, size)
-            expected += drawn_bits(sizes, pilot.levels[part], plan.block, plan.lowest)
-        ratio = tried / expected
+        pilots = (
+            Draft.of(plan, vector, sums, seed, purpose, part=slice(index, None, chunks))
+            for index in range(tries)
+        )
+        mixed = -1 if bits < _SMALL_BITS else _NEARLY_ONE
+        tried, expected = zip(*(pilot.tried(mixed=mixed) for pilot in pilots), strict=True)
+        ratio = (sum(tried) + _PRIOR_BITS) / (sum(expected) + _PRIOR_BITS)
         plan = plan_for(spread, plan.block, plan.lowest, bits / ratio, near=plan.step)
         if abs(ratio - 1) < _CLOSE:
             break
-    return plan, largest
+    return plan, int(max(tried) / 8) + 1 + _CHUNK_BYTES
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -276,6 +288,8 @@ class Draft:
     plan: Plan
     head: Head
     vector: Vector
+    blocks: NDArray[np.int64]
+    """Numbers of the blocks it is about; what follows is in their order."""
     rms: Reals
     levels: Levels
     seed: int
@@ -292,13 +306,15 @@ class Draft:
         *,
         chunks: int = 1,
         error_code: int = 0,
+        part: slice = slice(None),
     ) -> "Draft":
-        """Draw the levels of all blocks."""
+        """Draw the levels of all blocks or of a part of them."""
         head = Head.near(plan.block, plan.lowest, plan.step_size, error_code=error_code)
-        rms = np.sqrt(sums / plan.block)
+        rms = np.sqrt(sums[part] / plan.block)
         key = (purpose, seed & 0xFFFFFFFF, seed >> 32)
         levels = draw_levels(rms / head.step, plan.lowest, key)
-        return cls(plan, head, vector, rms, levels, seed ^ purpose, chunks)
+        blocks = np.arange(len(sums))[part]
+        return cls(plan, head, vector, blocks, rms, levels, seed ^ purpose, chunks)
 
     def payloads(self, chunk_bytes: int) -> list[bytes]:
         """All chunks, more of them where one would be too large; none if a block is too large."""
@@ -326,25 +342,41 @@ class Draft:
         levels = self.levels[part]
         write_levels(writer, levels, self.plan.lowest)
         order = sent_order(levels)
-        blocks = np.arange(len(self.levels))[part][order]
-        coefficients = self._coefficients(blocks, levels[order], index)
+        places = np.arange(len(self.levels))[part][order]
+        coefficients = self._coefficients(places, index)
         write_groups(writer, coefficients, levels[order], self.plan.block)
 
-    def _coefficients(
-        self, blocks: NDArray[np.int64], levels: Levels, index: int
-    ) -> NDArray[np.int32]:
-        """Coefficients of `blocks` of the vector, flat."""
+    def tried(self, *, mixed: int) -> tuple[float, float]:
+        """Bits that it takes as one chunk, and those that its plan expects of the same levels.
+
+        Groups whose levels lie more than `mixed` apart are coded, for the others a model will do.
+        """
+        writer = BitWriter()
+        write_levels(writer, self.levels, self.plan.lowest)
+        order = sent_order(self.levels)
+        levels, size = self.levels[order], self.plan.block
+        each = block_bits(self.rms[order] / self.head.step, levels, size)
+        modelled = 0.0
+        for first, end in groups(levels, size):
+            if int(levels[end - 1]) - int(levels[first]) > mixed:
+                write_coefficients(writer, self._coefficients(order[first:end], 0))
+            else:
+                modelled += expected_bits(float(np.sum(each[first:end])), (end - first) * size)
+        return writer.size + modelled, float(np.sum(each)) + level_bits(self.levels)
+
+    def _coefficients(self, places: NDArray[np.int64], index: int) -> NDArray[np.int32]:
+        """Coefficients of the blocks at `places` among this draft's, flat."""
         size = self.plan.block
         turn = Turn.of(size, seed=self.seed, index=index)
-        coefficients = np.empty(len(blocks) * size, np.int32)
+        coefficients = np.empty(len(places) * size, np.int32)
         each = max(_SLAB // size, 1)
-        for first in range(0, len(blocks), each):
-            members = blocks[first : first + each]
-            part = slice(first, first + len(members))
-            coefficients[first * size : part.stop * size] = quantize_blocks(
-                rows_of(self.vector, members, size),
+        for first in range(0, len(places), each):
+            members = places[first : first + each]
+            stop = first + len(members)
+            coefficients[first * size : stop * size] = quantize_blocks(
+                rows_of(self.vector, self.blocks[members], size),
                 self.rms[members],
-                levels[part],
+                self.levels[members],
                 self.head.step,
                 turn,
                 first=first,

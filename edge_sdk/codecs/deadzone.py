@@ -40,9 +40,12 @@ _GRACE_BYTES = 64
 """What vectors may go over whose budget is hardly more than a frame header."""
 _LEAST_BYTES = FRAME_HEADER_BYTES + 16
 """Room for one coordinate, whatever the budget."""
-_TRIES = 32
-_NEAR = 0.004
-"""The search ends within this share of the wanted size."""
+_TRIES = 16
+_PATIENCE = 8
+_NEAR, _NEAR_ENOUGH = 0.006, 0.02
+"""The search ends within the first share of the wanted size; after so many tries, since sizes jump
+here and there, within the second."""
+_SLAB = 1 << 18
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -71,7 +74,8 @@ class DeadZone:
         require_vector(vector, limit=MAX_MAGNITUDE)
         budget = int(self.rate * len(vector) / 8)
         budget = max(budget, _LEAST_BYTES, min(budget, FRAME_HEADER_BYTES) + _GRACE_BYTES)
-        candidates = _candidates(vector, self.rate)
+        sizes = _Sizes.of(vector)
+        candidates = _candidates(vector, sizes, self.rate)
         least = -(-budget // (chunk_bytes + FRAME_HEADER_BYTES))
 
         def encode_with(step: np.float32) -> list[bytes]:
@@ -83,12 +87,12 @@ class DeadZone:
                 least=least,
             )
 
-        largest = float(np.max(np.abs(candidates.values), initial=0))
+        largest = max(-float(np.min(vector)), float(np.max(vector)))
         if largest == 0:
             return encode_with(np.float32(0))
         finest = max(largest * _FINEST, candidates.least / DEAD_ZONE, _LEAST_STEP)
-        search = _Search(encode_with, budget, finest, 2 * largest)
-        return search.run(_first_guess(candidates, len(vector), self.rate))
+        search = _Search(encode_with, budget, finest, 2 * largest, gain=max(self.rate, 0.5))
+        return search.run(_first_guess(sizes, len(vector), self.rate))
 
     def decode(self, payload: bytes, place: Place) -> Piece:
         """See `Codec.decode`."""
@@ -111,6 +115,28 @@ class DeadZone:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class _Sizes:
+    """How many magnitudes there are of each size, sizes told apart to 8 bits."""
+
+    counts: Whole
+
+    @classmethod
+    def of(cls, vector: Vector) -> "_Sizes":
+        """Count all magnitudes: their float32 are ordered like their bits."""
+        counts = np.zeros(1 << 16, np.int64)
+        for start in range(0, len(vector), _SLAB):
+            bits = vector[start : start + _SLAB].view(np.uint32) << np.uint32(1)
+            counts += np.bincount(bits >> np.uint32(16), minlength=len(counts))
+        return cls(counts)
+
+    def at_rank(self, rank: int) -> float:
+        """Largest magnitude known to have at least `rank` + 1 not below it."""
+        from_above = np.cumsum(self.counts[::-1])
+        place = len(self.counts) - 1 - int(np.searchsorted(from_above, rank + 1))
+        return float(np.uint32(place << 15).view(np.float32))
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class _Candidates:
     """The only coordinates that can be other than zero within the budget."""
 
@@ -128,7 +154,7 @@ class _Candidates:
         return self.positions[low:high] - first, self.values[low:high]
 
 
-def _candidates(vector: Vector, rate: float) -> _Candidates:
+def _candidates(vector: Vector, sizes: _Sizes, rate: float) -> _Candidates:
     """The largest magnitudes, as many as could be sent at all, unless it is many.
 
     A coordinate that is not zero costs its sign and at least about half a bit for its position.
@@ -136,10 +162,13 @@ def _candidates(vector: Vector, rate: float) -> _Candidates:
     wanted = int(len(vector) * rate / 1.5) + 1
     if 3 * wanted > len(vector):
         return _Candidates(None, vector, 0.0)
-    sizes = np.abs(vector)
-    least = np.partition(sizes, len(vector) - wanted)[len(vector) - wanted]
-    positions = np.flatnonzero(sizes >= least if least else sizes)
-    return _Candidates(positions, vector[positions], float(least))
+    least = sizes.at_rank(wanted - 1)
+    found: list[Whole] = []
+    for start in range(0, len(vector), _SLAB):
+        part = np.abs(vector[start : start + _SLAB])
+        found.append(np.flatnonzero(part >= least if least else part) + start)
+    positions = np.concatenate(found)
+    return _Candidates(positions, vector[positions], least)
 
 
 def _encode_chunk(candidates: _Candidates, step: np.float32, place: Place) -> bytes:
@@ -169,7 +198,7 @@ def _mean_offset(steps: NDArray[np.float64], levels: Whole, ones: bool) -> int:
     return min(max(mean, -128), 127) & 0xFF
 
 
-def _first_guess(candidates: _Candidates, dimension: int, rate: float) -> float:
+def _first_guess(sizes: _Sizes, dimension: int, rate: float) -> float:
     """A step near the one looked for. It only saves tries.
 
     A value that is not zero costs some 4 bits at one bit per coordinate and almost one more for
@@ -177,9 +206,7 @@ def _first_guess(candidates: _Candidates, dimension: int, rate: float) -> float:
     """
     low_rate = min(rate, 1.0)
     cost = 3.5 + 0.8 * int(1 / low_rate).bit_length()
-    sizes = np.abs(candidates.values)
-    rank = min(int(low_rate * dimension / cost), len(sizes) - 1)
-    threshold = float(np.partition(sizes, len(sizes) - 1 - rank)[len(sizes) - 1 - rank])
+    threshold = sizes.at_rank(min(int(low_rate * dimension / cost), dimension - 1))
     doublings = max(rate - 1.0, 0.0)
     whole = int(doublings)
     return math.ldexp(threshold / DEAD_ZONE / (1 + doublings - whole), -whole)
@@ -194,22 +221,31 @@ class _Search:
     """
 
     def __init__(
-        self, encode: Callable[[np.float32], list[bytes]], budget: int, finest: float, most: float
+        self,
+        encode: Callable[[np.float32], list[bytes]],
+        budget: int,
+        finest: float,
+        most: float,
+        *,
+        gain: float,
     ) -> None:
         self._encode = encode
         self._budget = budget
-        self._enough = budget * (1 - _NEAR)
         self._aim = _pattern(budget * (1 - _NEAR / 2))
         self._low, self._high = _pattern(finest) - 1, _pattern(most)
         self._low_size: int | None = None
         self._best = encode(_real(self._high))
         self._high_size: int | None = None
+        self._gain = gain
+        """Octaves of the step for one octave of the size, until both ends are known."""
 
     def run(self, guess: float) -> list[bytes]:
         """The payloads of the best step, `guess` tried first."""
         middle = _pattern(guess)
         for turn in range(_TRIES):
-            if wire_bytes(self._best) >= self._enough or self._high - self._low <= 1:
+            near = _NEAR if turn < _PATIENCE else _NEAR_ENOUGH
+            made = wire_bytes(self._best)
+            if made >= self._budget * (1 - near) or self._high - self._low <= 1:
                 break
             middle = min(max(middle, self._low + 1), self._high - 1)
             size = self._try(middle)
@@ -229,7 +265,8 @@ class _Search:
     def _next(self, middle: int, size: int, turn: int) -> int:
         """Where to look next: on the line between both ends, or outwards while one is unknown."""
         if self._low_size is None or self._high_size is None:
-            return middle + ((size - self._aim) << turn) // 4
+            self._gain *= 1.5  # rather over the aim than short of it once more
+            return middle + int((size - self._aim) * self._gain)
         if turn % 4 == 3:
             return (self._low + self._high) // 2
         rise = self._low_size - self._high_size

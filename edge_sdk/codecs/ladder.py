@@ -37,6 +37,7 @@ _MOST_EXPONENT = 16 * OCTAVES
 
 Reals = NDArray[np.float64]
 Whole = NDArray[np.int64]
+Levels = NDArray[np.uint8]
 
 ERROR_UNIT = 2.0**-30
 """Unit of `Tables.error`."""
@@ -99,9 +100,9 @@ class Tables:
     """Expected bits per coordinate, in 1/`BIT_UNIT`."""
     error: Whole
     """Expected squared error per coordinate in steps squared, in `ERROR_UNIT`."""
-    lower: Whole
+    lower: Levels
     """Level at or below the size; 0 where it is below `lowest`."""
-    upper: Whole
+    upper: Levels
     """Level that the block is raised to at random."""
     share: Reals
     """Probability that it is."""
@@ -129,12 +130,12 @@ def tables(lowest: int) -> Tables:
     )
 
 
-def neighbours(sizes: Reals, lowest: int) -> tuple[Whole, Whole, Reals]:
+def neighbours(sizes: Reals, lowest: int) -> tuple[Levels, Levels, Reals]:
     """Levels around each size and the probability of the upper one that keeps the mean exact.
 
     From `SIZES[EXACT]` on both are the level that holds the size and the probability is 0.
     """
-    level = np.searchsorted(SIZES, sizes, side="right") - 1
+    level = (np.searchsorted(SIZES, sizes, side="right") - 1).astype(np.uint8)
     lower = np.where(level < lowest, 0, level)
     upper = np.where(level < lowest, lowest, np.minimum(level + 1, EXACT))
     exact = level >= EXACT

@@ -21,8 +21,11 @@ MOST_PARAMETER = 31
 _PARAMETER_BITS = 5
 
 MOST_NUMBER = 2**32 - 1
+MOST_COUNT = 2**30
+"""Largest count that anything here needs, so that counts are read into 32 bits."""
 
 Flags = NDArray[np.bool_]
+Counts = NDArray[np.int32]
 
 
 def write_flags(writer: BitWriter, flags: Flags) -> None:
@@ -104,7 +107,7 @@ def read_rice(reader: BitReader, count: int, *, most_sum: int) -> Whole:
 
 
 def write_counts(writer: BitWriter, values: NDArray[np.integer]) -> None:
-    """Whole numbers from 0 to `MOST_NUMBER`, mostly small; none at all take no bits."""
+    """Whole numbers from 0 to `MOST_COUNT`, mostly small; none at all take no bits."""
     rest = values
     for _ in range(PLANES):
         if not len(rest):
@@ -116,13 +119,13 @@ def write_counts(writer: BitWriter, values: NDArray[np.integer]) -> None:
         write_rice(writer, rest.astype(np.int64))
 
 
-def read_counts(reader: BitReader, count: int) -> Whole:
-    """`count` numbers.
+def read_counts(reader: BitReader, count: int) -> Counts:
+    """`count` numbers of at most `MOST_COUNT`.
 
     Raises:
         Malformed: the bits end early or break the format.
     """
-    values = np.zeros(count, np.int64)
+    values = np.zeros(count, np.int32)
     members: Whole | None = None  # None: all of them
     for plane in range(1, PLANES + 1):
         left = count if members is None else len(members)
@@ -133,9 +136,9 @@ def read_counts(reader: BitReader, count: int) -> Whole:
         values[members] = plane
     if members is not None and len(members):
         rest = read_rice(reader, len(members), most_sum=len(members) * MOST_NUMBER)
-        if int(rest.max()) > MOST_NUMBER - PLANES:
-            raise Corrupt(f"number {rest.max()}, limit {MOST_NUMBER - PLANES}")
-        values[members] += rest
+        if int(rest.max()) > MOST_COUNT - PLANES:
+            raise Corrupt(f"number {rest.max()}, limit {MOST_COUNT - PLANES}")
+        values[members] += rest.astype(np.int32)
     return values
 
 
@@ -145,7 +148,7 @@ def write_signs(writer: BitWriter, values: NDArray[np.integer]) -> None:
     writer.bits(bits)
 
 
-def read_signs(reader: BitReader, magnitudes: Whole) -> Whole:
+def read_signs(reader: BitReader, magnitudes: Counts) -> Counts:
     """`magnitudes` with their signs, changed in place.
 
     Raises:

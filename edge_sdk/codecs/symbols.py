@@ -141,13 +141,13 @@ def _read_grouped(reader: BitReader, count: int, mode: int) -> Coefficients:
     cut = np.flatnonzero((base == grouping.bound) | (base == -grouping.bound))
     more = read_counts(reader, len(cut))
     values: Coefficients = base.astype(np.int32)
-    values[cut] = _limited(np.sign(base[cut]) * (more + grouping.bound))
+    values[cut] = np.sign(values[cut]) * (more + grouping.bound)
     if low is None:
-        return values
+        return _limited(values)
     return _limited((values.astype(np.int64) << shift) + low)
 
 
-def _limited(values: Whole) -> Coefficients:
+def _limited(values: Whole | Coefficients) -> Coefficients:
     """The same numbers, none over `MOST_MAGNITUDE`.
 
     Raises:
@@ -155,7 +155,7 @@ def _limited(values: Whole) -> Coefficients:
     """
     if len(values) and max(int(values.max()), -int(values.min())) > MOST_MAGNITUDE:
         raise Corrupt(f"a coefficient is over {MOST_MAGNITUDE}")
-    return values.astype(np.int32)
+    return values.astype(np.int32, copy=False)
 
 
 _SPARSE = 0.10

@@ -44,7 +44,7 @@ _STRIDE = 8
 
 _FINE = 16
 """Expected numbers of blocks are counted in such parts."""
-_SLAB = 1 << 18
+_SLAB = 1 << 16
 _CENTRE = OCTAVES * PER_OCTAVE
 _HEADROOM = 22 * PER_OCTAVE
 """The step is never finer than 2**-22 of the strongest block's root mean square."""
@@ -114,14 +114,25 @@ def block_energies(vector: Vector) -> dict[int, Reals]:
 
 def spread_of(mean_squares: Reals) -> Spread:
     """Count blocks by root mean square, given its square."""
-    positive = mean_squares[mean_squares > 0]
-    if not len(positive):
-        return Spread(0, np.zeros(1, np.int64), len(mean_squares))
-    mantissa, exponent = np.frexp(positive)
-    marks = np.searchsorted(_ROOTS, mantissa, side="right") - 1
-    places = (exponent.astype(np.int64) - 1) * len(_ROOTS) + marks
-    first = int(places.min())
-    return Spread(first, np.bincount(places - first), len(mean_squares) - len(positive))
+    first, counts, zeros = 0, np.zeros(1, np.int64), 0
+    for start in range(0, len(mean_squares), _SLAB):
+        part = mean_squares[start : start + _SLAB]
+        positive = part[part > 0]
+        zeros += len(part) - len(positive)
+        if not len(positive):
+            continue
+        places = _places(positive)
+        low = int(places.min())
+        found = np.bincount(places - low)
+        if counts.any():
+            bottom = min(first, low)
+            joined = np.zeros(max(first + len(counts), low + len(found)) - bottom, np.int64)
+            joined[first - bottom : first - bottom + len(counts)] = counts
+            joined[low - bottom : low - bottom + len(found)] += found
+            first, counts = bottom, joined
+        else:
+            first, counts = low, found
+    return Spread(first, counts, zeros)
 
 
 def spreads_of(energies: dict[int, Reals]) -> dict[int, Spread]:
@@ -166,26 +177,34 @@ def plan_for(
     def excess(step: int) -> float:
         return predicted_bits(spread, block, lowest, step) - budget_bits
 
-    guess = near if near is not None and low <= near < high else (low + high) // 2
+    guess = near if near is not None else _first_guess(spread, block, budget_bits)
     stride = _STRIDE
     over: float | None = None  # excess at low - 1; under: excess at high
     under: float | None = None
+    turns = 0
     while low < high:
+        guess = min(max(guess, low), high - 1)
         found = excess(guess)
         if found <= 0:
             high, under = guess, found
         else:
             low, over = guess + 1, found
+        turns += 1
         if over is None or under is None:  # go on in steps that grow until both sides are known
-            guess = max(high - stride, low) if over is None else min(low + stride, high - 1)
+            guess = high - stride if over is None else low + stride
             stride *= 4
-        else:
-            # Where the line between both ends crosses zero, but never within a tenth of an end.
-            share = min(max(over / (over - under), 0.1), 0.9)
-            guess = low + int((high - low) * share)
-        guess = min(max(guess, low), max(high - 1, low))
+        elif turns % 6 == 0:
+            guess = (low + high) // 2
+        else:  # the first step at or after where the line between both ends crosses zero
+            guess = low - int((high - low + 1) * -over / (over - under) + 1)
     bits = predicted_bits(spread, block, lowest, low)
     return Plan(block, lowest, low, bits, predicted_error(spread, block, lowest, low))
+
+
+def _first_guess(spread: Spread, block: int, budget_bits: float) -> int:
+    """The step for blocks that are all as strong as the strongest, in fine steps."""
+    rate = budget_bits / (block * spread.blocks)
+    return spread.last + int(PER_OCTAVE * (2 - rate))
 
 
 def predicted_bits(spread: Spread, block: int, lowest: int, step: int) -> float:
@@ -207,15 +226,19 @@ def predicted_error(spread: Spread, block: int, lowest: int, step: int) -> float
     return units * ERROR_UNIT * block * power_of_two(step, PER_OCTAVE) ** 2
 
 
-def drawn_bits(sizes: Reals, levels: NDArray[np.integer], block: int, lowest: int) -> float:
-    """As `predicted_bits`, but for levels that have been drawn; `sizes` are in steps."""
-    whole = np.append(LEVEL_COST[:EXACT], 0)[np.minimum(levels, EXACT)]
-    exact = spread_of(np.square(sizes[levels >= EXACT]))
-    table = tables(lowest)
-    counted, window, _ = _window(exact, 0)
-    units = int(whole.sum()) + int(np.dot(counted, table.cost[window]))
-    by_level = np.bincount(levels, minlength=len(SIZES))
-    return units * block / BIT_UNIT + _level_bits(by_level)
+def block_bits(sizes: Reals, levels: NDArray[np.integer], block: int) -> Reals:
+    """Expected bits of the coefficients of blocks whose levels are drawn; `sizes` are in steps."""
+    costs = np.append(LEVEL_COST[:EXACT], 0)[np.minimum(levels, EXACT)]
+    exact = levels >= EXACT
+    places = np.minimum(_places(np.square(sizes[exact])) + _CENTRE, 2 * _CENTRE - 1)
+    costs[exact] = tables(1).cost[places]
+    bits: Reals = costs * (block / BIT_UNIT)
+    return bits
+
+
+def level_bits(levels: NDArray[np.integer]) -> float:
+    """As `predicted_bits` expects it of who is sent and at which level, for drawn levels."""
+    return _level_bits(np.bincount(levels, minlength=len(SIZES)))
 
 
 def price(sums: Reals, plan: Plan) -> float:
@@ -224,6 +247,14 @@ def price(sums: Reals, plan: Plan) -> float:
     bits = predicted_bits(spread, plan.block, plan.lowest, plan.step)
     error = predicted_error(spread, plan.block, plan.lowest, plan.step)
     return error + bits * EXCHANGE * plan.step_size**2
+
+
+def _places(squares: Reals) -> Whole:
+    """Grid places of the roots of positive numbers, rounded down."""
+    mantissa, exponent = np.frexp(squares)
+    marks = np.searchsorted(_ROOTS, mantissa, side="right") - 1
+    marks += (exponent.astype(np.int64) - 1) * len(_ROOTS)
+    return marks
 
 
 def _window(spread: Spread, step: int) -> tuple[Whole, slice, int]:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from edge_sdk.codecs.bitstream import BitReader, BitWriter
 from edge_sdk.codecs.deflate import Code, code_lengths, deflate, inflate
 from edge_sdk.codecs.rice import (
+    MOST_COUNT,
     MOST_NUMBER,
     read_counts,
     read_flags,
@@ -44,7 +45,7 @@ def test_flags_come_back(flags: NDArray[np.bool_]) -> None:
     reader.end()
 
 
-@given(whole(3) | whole(MOST_NUMBER))
+@given(whole(3) | whole(MOST_COUNT))
 def test_counts_come_back(values: NDArray[np.int64]) -> None:
     def write(writer: BitWriter) -> None:
         write_counts(writer, values)
