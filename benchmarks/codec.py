@@ -29,7 +29,7 @@ import numpy as np
 from benchmarks.codec_checks import Row as CheckRow
 from benchmarks.codec_checks import bias_rows, loss_rows
 from benchmarks.codec_speed import Row as SpeedRow
-from benchmarks.codec_speed import memory_rows, speed_rows
+from benchmarks.codec_speed import memory_rows, round_rows, speed_rows
 from benchmarks.contenders import FAMILIES, FIXED, RATES, Subject, decoded, encode_once, wire_bits
 from benchmarks.fleet import FLEETS
 from benchmarks.real_updates import ROUNDS, real_updates
@@ -119,6 +119,7 @@ def main() -> None:
         "time": _shown(
             "Time beside textbook EDEN (numpy, same run)", speed_rows(quick=options.quick)
         ),
+        "rounds": _shown("A server's time per device", round_rows(quick=options.quick)),
         "memory": _shown("Peak memory beyond the vector", memory_rows(quick=options.quick)),
     }
     if options.details:

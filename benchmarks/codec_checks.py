@@ -11,6 +11,7 @@ from edge_sdk.codecs import Eden
 from edge_sdk.codecs.blockwise import Blockwise
 from edge_sdk.codecs.dithered import Dithered
 from edge_sdk.codecs.eden_entropy import EdenEntropy
+from edge_sdk.codecs.eden_mixed import EdenMixed
 from edge_sdk.codecs.qsgd import Qsgd
 from edge_sdk.interfaces import Codec
 from edge_sdk.values import Place, Vector
@@ -53,8 +54,10 @@ def bias_rows(*, quick: bool) -> Iterator[Row]:
     usual |mean - x|^2 over v / seeds, 1 for unbiased and independent codes.
     """
     codecs: list[Codec] = [Blockwise(0.5), Blockwise(1.0), EdenEntropy(0.5), Eden(1), Qsgd()]
+    codecs += [EdenMixed(0.5), EdenMixed(1.5)]
     if not quick:
         codecs += [Blockwise(0.1), EdenEntropy(1.0), Eden(2), Dithered(1.5), Eden(1, rounds=1)]
+        codecs += [EdenMixed(0.1), EdenMixed(1.5, rounds=1)]
     size, seeds = (4096, 100) if quick else (65_536, 300)
     for name, make in VECTORS.items():
         vector = make(size)
@@ -102,7 +105,7 @@ def loss_rows(*, quick: bool) -> Iterator[Row]:
     """
     size, repeats = (1 << 15, 60) if quick else (1 << 18, 100)
     vector = normal(size)
-    for codec in (Blockwise(0.5), EdenEntropy(0.5), Eden(1)):
+    for codec in (Blockwise(0.5), EdenEntropy(0.5), Eden(1), EdenMixed(0.5)):
         for lost in (0.05, 0.2, 0.5):
             yield {"codec": codec.spec, "lost": lost, **loss_of(codec, vector, lost, repeats)}
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from benchmarks import textbook_eden
 from benchmarks.contenders import decoded, encode_once
-from edge_sdk.codecs import Eden
+from edge_sdk.codecs import Dithered, Eden, EdenMixed, RotatedSum, decode_onto, with_shared_rotation
 from edge_sdk.codecs.blockwise import Blockwise
 from edge_sdk.codecs.deadzone import DeadZone
 from edge_sdk.codecs.eden_entropy import EdenEntropy
@@ -23,6 +23,8 @@ Result = TypeVar("Result")
 CODECS: tuple[tuple[float, Codec], ...] = (
     (1, Eden(1)),
     (4, Eden(4)),
+    (0.1, EdenMixed(0.1)),
+    (1, EdenMixed(1.5)),
     (1, EdenEntropy(1.0)),
     (0.1, Blockwise(0.1)),
     (1, Blockwise(1.0)),
@@ -69,6 +71,50 @@ def _timed(work: Callable[[], Result]) -> tuple[Result, float]:
     started = time.process_time()
     result = work()
     return result, time.process_time() - started
+
+
+ROTATION_SEED = 7
+
+
+def round_rows(*, quick: bool) -> Iterator[Row]:
+    """What a server spends to sum a round: one by one, and under a rotation that all share."""
+    size, devices = 1 << (18 if quick else 20), 5 if quick else 20
+    rng = np.random.default_rng(6)
+    vector = rng.standard_normal(size, np.float32)
+    for rate in (1.5, 3.0):
+        codec = with_shared_rotation(Dithered(rate), ROTATION_SEED)
+        if not isinstance(codec, Dithered):
+            raise TypeError(codec)
+        updates = [encode_once(codec, vector, seed=seed) for seed in range(devices)]
+        _, singly = _timed(partial(_summed, codec, updates, size))
+        _, together = _timed(partial(_summed_rotated, codec, updates, size))
+        yield {
+            "size": f"2^{size.bit_length() - 1}",
+            "codec": f"dithered:rate={rate}",
+            "devices": float(devices),
+            "one by one ms/M": singly * 1e9 / size / devices,
+            "shared ms/M": together * 1e9 / size / devices,
+        }
+
+
+def _summed(codec: Codec, updates: list[list[bytes]], size: int) -> Vector:
+    onto, covered = np.zeros(size), np.zeros(size)
+    for seed, payloads in enumerate(updates):
+        for index, payload in enumerate(payloads):
+            place = Place(size, index, len(payloads), seed)
+            decode_onto(codec, payload, place, onto=onto, weight=1.0, covered=covered)
+    return (onto / covered).astype(np.float32)
+
+
+def _summed_rotated(codec: Dithered, updates: list[list[bytes]], size: int) -> Vector:
+    total = RotatedSum(size, rotation_seed=ROTATION_SEED)
+    onto, covered = np.zeros(size), np.zeros(size)
+    for seed, payloads in enumerate(updates):
+        for index, payload in enumerate(payloads):
+            place = Place(size, index, len(payloads), seed)
+            total.add(codec.decode_rotated(payload, place), 1.0)
+    total.add_onto(onto, covered)
+    return (onto / covered).astype(np.float32)
 
 
 def memory_rows(*, quick: bool) -> Iterator[Row]:

@@ -7,7 +7,7 @@ from types import MappingProxyType
 
 import numpy as np
 
-from edge_sdk.codecs import Eden, Float16, Float32
+from edge_sdk.codecs import EdenMixed, Float16, Float32
 from edge_sdk.codecs.auto import choose
 from edge_sdk.codecs.blockwise import Blockwise
 from edge_sdk.codecs.deadzone import DeadZone
@@ -79,10 +79,6 @@ def tuned(make: Callable[[float], Codec], rate: float, vector: Vector) -> Codec 
     return None
 
 
-def _eden(rate: float, _: Subject) -> Codec | None:
-    return Eden(int(rate)) if rate >= 1 else None
-
-
 def _auto(rate: float, subject: Subject) -> Codec:
     chosen = choose(subject.vector, rate=rate, chunk_bytes=CHUNK_BYTES, layout=subject.layout)
     return chosen.codec
@@ -101,7 +97,7 @@ FAMILIES: Mapping[str, At] = MappingProxyType(
         "blockwise": lambda rate, _: Blockwise(rate),
         "lowrank": _lowrank,
         "auto": _auto,
-        "eden": _eden,
+        "eden": lambda rate, _: EdenMixed(rate),
         "eden-entropy": lambda rate, _: EdenEntropy(rate) if rate >= LEAST_EDEN_ENTROPY else None,
         "dithered": lambda rate, _: Dithered(rate) if rate >= LEAST_DITHERED else None,
         "randomk": lambda rate, s: tuned(RandomK, rate, s.vector) if rate <= 4 else None,

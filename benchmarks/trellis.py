@@ -200,7 +200,7 @@ def decode(coded: Coded, *, seed: int) -> Vector:
     """The estimate of the vector."""
     rows: Reals = np.rint(levels_of(coded.bits)[coded.chosen] * np.float32(4096))
     rows = rotate_back(rows, tuple(seed << 8 | key for key in KEYS), first=0)
-    values: Vector = (rows * (coded.scales / 4096)).reshape(-1)
+    values: Vector = (rows * (coded.scales / np.float32(4096))).reshape(-1)
     return values
 
 
