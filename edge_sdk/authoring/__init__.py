@@ -16,6 +16,7 @@
     build          the whole way to a plan: `build_plan`
     proposals      where a model can be cut: `propose_cuts`
     exporting      trained weights back into the model: `with_weights`
+    inference      a plan's own model with weights inside, for use: `inference_model`
     checking       gradients against finite differences in float64: `check_gradients`
     evaluation     runs nodes in numpy, for folding and checking
     zoo            models to start from, built without any framework
@@ -24,6 +25,7 @@
 from edge_sdk.authoring.build import build_plan
 from edge_sdk.authoring.checking import GradientCheck, check_gradients
 from edge_sdk.authoring.exporting import with_weights
+from edge_sdk.authoring.inference import inference_model
 from edge_sdk.authoring.proposals import Place, propose_cuts
 
 __all__ = [
@@ -31,6 +33,7 @@ __all__ = [
     "Place",
     "build_plan",
     "check_gradients",
+    "inference_model",
     "propose_cuts",
     "with_weights",
 ]
