@@ -44,12 +44,13 @@ from edge_sdk.codecs.lowrank_factors import (
     write_parts,
 )
 from edge_sdk.codecs.stated import error_code, error_of
-from edge_sdk.codecs.symbols import write_coefficients
 from edge_sdk.codecs.waterfill import (
     EXCHANGE,
     Plan,
     best_plan,
     block_energies,
+    entropy_bits,
+    half_log2,
     price,
     spreads_of,
     sum_groups,
@@ -67,7 +68,10 @@ _CHUNK_BYTES = 10
 _GAIN = 0.99
 """Error below this share of that without components makes them worth their time."""
 _HEAD_BITS = 2 * 23 + 23 + 6
-_SCALE_BITS = 15
+_SCALE_BITS = 15.0
+_TWO_PI_E = 17.0795
+_TABLE_BITS = 3
+"""What each kind of number adds to a table."""
 
 
 def matrices_of(layout: Layout) -> tuple[Matrix, ...]:
@@ -316,8 +320,14 @@ class _Search:
         return EXCHANGE * self.plan.step_size**2
 
 
-def _component_bits(component: Component) -> int:
-    """What one more component adds to a payload, roughly."""
-    writer = BitWriter()
-    write_coefficients(writer, np.concatenate([component.u, component.v]))
-    return writer.size + _SCALE_BITS
+def _component_bits(component: Component) -> float:
+    """What one more component adds to a payload, roughly.
+
+    Each side as normal numbers of its size, or by its own histogram and a table of it if less.
+    """
+    bits = _SCALE_BITS
+    for side in (component.u, component.v):
+        mean_square = float(np.sum(np.square(side, dtype=np.int64))) / len(side)
+        normal = len(side) * half_log2(_TWO_PI_E * (mean_square + 1 / 12))
+        bits += min(normal, entropy_bits(side, table=_TABLE_BITS))
+    return bits

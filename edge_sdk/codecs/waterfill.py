@@ -287,6 +287,20 @@ def _log2(values: Whole) -> Whole:
     return (exponent.astype(np.int64) - 1) * len(_ROOTS) + places
 
 
+def half_log2(number: float) -> float:
+    """Half the logarithm of a positive number, rounded down to 1/128, the same on every machine."""
+    return int(_places(np.array([number]))[0]) / PER_OCTAVE
+
+
+def entropy_bits(numbers: NDArray[np.integer], *, table: int) -> float:
+    """Entropy of whole numbers by their own histogram, and `table` bits for each kind of them."""
+    counts = np.bincount(numbers - numbers.min())
+    counts = counts[counts > 0]
+    *each, whole = _log2(np.append(counts, len(numbers))).tolist()
+    bits = len(numbers) * whole - int(np.dot(counts, each))
+    return bits / len(_ROOTS) + table * len(counts)
+
+
 def sum_groups(values: Reals, size: int) -> Reals:
     """Sums of each `size` (a power of two) neighbours, halves added in a fixed order."""
     padded = np.zeros(-(-len(values) // size) * size)
