@@ -51,7 +51,7 @@ class CheckIn:
     wait_s: Annotated[float, Field(ge=0, le=60)] = 0.0
     """The server may hold its answer this long until there is work (long poll)."""
     holds_run: RunId | None = None
-    """The run of the model version held on this device, with `holds_version`."""
+    """The run of the model version, or of the memory, held on this device."""
     holds_version: Count | None = None
     holds_stage: Stage | None = None
     """Stage whose parameters are held; None with a held version means all of them."""
@@ -91,6 +91,8 @@ class Task:
     """What the device keeps of its update besides sending it (`edge_sdk.codecs.memory`)."""
     memory_speed: Annotated[float, Field(gt=0, le=1)] | None = None
     """Speed of an Artemis memory, alpha; None with other memories."""
+    memory_round: Count | None = None
+    """Go on from the Artemis memory that this round's receipt left; None begins at zero."""
     proximity: Annotated[float, Field(ge=0, le=1e3)] = 0.0
     """Pull towards the round's model, FedProx's mu; 0 is none."""
     least_stage: Stage | None = None

@@ -2,11 +2,9 @@
 
 import asyncio
 import dataclasses
-import os
 import re
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 
 from aiohttp import web
 
@@ -42,26 +40,32 @@ async def plan(exchange: Exchange) -> web.StreamResponse:
 
 
 async def model(exchange: Exchange) -> web.StreamResponse:
-    """`GET /v1/runs/{run}/models/{version}`: the version as a snapshot, whatever `have` says."""
+    """`GET /v1/runs/{run}/models/{version}`: what leads to the version from `have`."""
     exchange.require_device()
     exchange.require_run()
-    have = exchange.request.query.get("have", "0")
-    if not (have.isascii() and have.isdigit() and len(have) <= 10):
-        raise Corrupt("have is not a version")
-    row = exchange.coordinator.version(exchange.number_in_path("version"))
-    path = exchange.coordinator.frames(row.version)
-    size = (await asyncio.to_thread(path.stat)).st_size
-    content = Content(size, row.frames_sha256, FRAMES_TYPE, partial(_read_file, path))
-    return await _send(exchange, content)
+    download = await asyncio.to_thread(
+        exchange.coordinator.shelf.download,
+        exchange.number_in_path("version"),
+        have=_number(exchange, "have"),
+        stage=_number(exchange, "stage"),
+        held_stage=_number(exchange, "held"),
+    )
+    return await _send(
+        exchange, Content(download.size, download.sha256, FRAMES_TYPE, download.read)
+    )
+
+
+def _number(exchange: Exchange, name: str) -> int | None:
+    text = exchange.request.query.get(name)
+    if text is None:
+        return None
+    if not (text.isascii() and text.isdigit() and len(text) <= 10):
+        raise Corrupt(f"{name} is not a number")
+    return int(text)
 
 
 def _slice(data: memoryview, offset: int, size: int) -> bytes:
     return bytes(data[offset : offset + size])
-
-
-def _read_file(path: Path, offset: int, size: int) -> bytes:
-    with path.open("rb") as file:
-        return os.pread(file.fileno(), size, offset)
 
 
 async def _send(exchange: Exchange, content: Content) -> web.StreamResponse:

@@ -3,21 +3,20 @@
 import asyncio
 import dataclasses
 import logging
-import math
-import zlib
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Executor, Future
-from functools import partial
 from typing import TypeVar
 
-from edge_sdk.codecs import codec_from_spec, frame_ids
-from edge_sdk.errors import EdgeError, Reason, Refused
-from edge_sdk.values import Commit, Piece, Progress, Receipt, Task, Vector
-from edge_sdk.wire import Frame, Kind, unpack
+from edge_sdk.errors import Reason, Refused
+from edge_sdk.plan import Segments
+from edge_sdk.values import Commit, Progress, Receipt, Task, Vector
+from edge_sdk.wire import Frame, unpack
 from server_ref import rounds
-from server_ref.aggregate import WeightedSum, decode_checked, move, norm_limit
-from server_ref.coordinator.limits import most_chunks, most_update_bytes
+from server_ref.aggregate import Decoded, Mean, Tally, norm_limit
+from server_ref.coordinator.counting import Counting
+from server_ref.coordinator.labels import Wanted, codec_ids
+from server_ref.coordinator.limits import most_update_bytes
 from server_ref.rounds import Phase, Round, Standing, bits, ranges
 from server_ref.settings import Terms
 from server_ref.store import ChunkLog, Entry
@@ -42,7 +41,9 @@ class RoundParts:
     terms: Terms
     log: ChunkLog
     weights: Vector
-    """Exact weights the round started from."""
+    """Exact weights of the whole model that the round started from."""
+    segments: Segments
+    """Of the plan."""
     worker: Executor
     """One thread: what is submitted first is done first."""
     record: RecordCommit
@@ -66,14 +67,24 @@ class CurrentRound:
         """Whether it ends without a version, whatever counts already."""
         self.last_trouble = ""
         """What the latest device that gave up, or was dropped, said or was told."""
-        self._longest = norm_limit(parts.weights)
-        self._sum = WeightedSum(len(parts.weights))
-        self._entries: defaultdict[str, dict[int, Entry]] = defaultdict(dict)
+        terms = parts.terms
+        least = terms.stage if terms.least_stage is None else terms.least_stage
+        sizes = {n: parts.segments.stage(n).size for n in range(least, terms.stage + 1)}
+        self._wanted = Wanted(run=parts.run, round=state.number, sizes=sizes, codecs=terms.codecs)
+        tally = Tally(
+            parts.segments.size,
+            parts.segments.stage,
+            weighing=terms.weighing,
+            shrink=terms.shrink,
+        )
+        longest = norm_limit(parts.weights)
+        self._counting = Counting(parts.log, parts.worker, tally, longest=longest)
+        self.memory_rounds: dict[str, int] = {}
+        """Round whose Artemis memory a device goes on from; those not named begin at zero."""
         self._appended: defaultdict[str, int] = defaultdict(int)
         self._slots = asyncio.Semaphore(COMMITS_IN_FLIGHT)
         self._commits: set[asyncio.Task[Receipt | None]] = set()
         self._partial: dict[str, UpdateRow] = {}
-        self._last_added = -1
 
     @property
     def number(self) -> int:
@@ -102,7 +113,7 @@ class CurrentRound:
             raise Refused(answer.reason, answer.detail)
         return answer
 
-    def task(self, device: str) -> Task:
+    def task(self, device: str, *, download_bytes: int | None = None) -> Task:
         """What the round offers `device`: the same each time, but for the time left."""
         terms = self.parts.terms
         return Task(
@@ -110,6 +121,7 @@ class CurrentRound:
             round=self.number,
             plan=self.parts.plan,
             model_version=self.state.model_version,
+            stage=terms.stage,
             codecs=terms.codecs,
             seed=self.parts.seed_of(device),
             epochs=terms.epochs,
@@ -117,6 +129,14 @@ class CurrentRound:
             learning_rate=terms.learning_rate,
             deadline_s=self.remaining_s() or 0.0,
             chunk_bytes=terms.chunk_bytes,
+            cohort=terms.cohort,
+            memory=terms.memory,
+            memory_speed=terms.memory_speed,
+            memory_round=self.memory_rounds.get(device),
+            proximity=terms.proximity,
+            least_stage=terms.least_stage,
+            warm_up=terms.warm_up,
+            download_bytes=download_bytes,
         )
 
     def remaining_s(self) -> float | None:
@@ -151,13 +171,13 @@ class CurrentRound:
         Raises:
             Refused: the chunk does not fit the task, the round or what is held.
         """
-        label = self._label(device, frame)
-        same = self._same(device, frame)
+        label = self._wanted.label(frame, seed=self.parts.seed_of(device))
+        same = self._counting.same(device, frame)
         effect = self.decide(rounds.Chunk(device, frame.index, label, same))
         if not isinstance(effect, rounds.Store):
             return None
         self._appended[device] += len(frame.raw)
-        if self._appended[device] > 2 * most_update_bytes(len(self.parts.weights), label.count):
+        if self._appended[device] > 2 * most_update_bytes(frame.dimension, label.count):
             raise Refused(Reason.TOO_LARGE, "more bytes than any update of this task needs")
         durable = self.parts.log.append(device, frame.raw)
         task = asyncio.ensure_future(self._hold(device, frame, label, durable))
@@ -168,47 +188,10 @@ class CurrentRound:
         self, device: str, frame: Frame, label: rounds.Label, durable: "Future[Entry]"
     ) -> None:
         entry = await asyncio.wrap_future(durable)
-        same = self._same(device, frame)
+        same = self._counting.same(device, frame)
         self.decide(rounds.ChunkStored(device, frame.index, label, same))
         if same is None:
-            self._entries[device][frame.index] = entry
-
-    def _label(self, device: str, frame: Frame) -> rounds.Label:
-        """What the frame says of its update, once it fits the task."""
-        dimension = len(self.parts.weights)
-        wanted = {
-            "kind": (frame.kind, Kind.UPDATE),
-            "run": (frame.run, self.parts.run),
-            "round": (frame.number, self.number),
-            "stage": (frame.stage, 0),
-            "dimension": (frame.dimension, dimension),
-            "seed": (frame.seed, self.parts.seed_of(device)),
-        }
-        for name, (got, want) in wanted.items():
-            if got != want:
-                raise Refused(Reason.MISMATCH, f"{name} {got}, this task has {want}")
-        codec = self._offered((frame.codec, frame.parameter))
-        if frame.count > most_chunks(dimension):
-            raise Refused(Reason.MISMATCH, f"{frame.count} chunks, limit {most_chunks(dimension)}")
-        return rounds.Label(count=frame.count, examples=frame.examples, codec=codec)
-
-    def _offered(self, ids: tuple[int, int] | None) -> str:
-        """The first offered spec that a frame's codec fields can stand for.
-
-        The fields leave out what only an encoder needs, such as the rate; so offers that differ
-        in nothing else count as one.
-        """
-        for spec in self.parts.terms.codecs:
-            if frame_ids(codec_from_spec(spec)) == ids:
-                return spec
-        raise Refused(Reason.MISMATCH, "the codec is not among those offered")
-
-    def _same(self, device: str, frame: Frame) -> bool | None:
-        entry = self._entries[device].get(frame.index)
-        if entry is None:
-            return None
-        crc = zlib.crc32(frame.raw, zlib.crc32(bytes.fromhex(device)))
-        return (entry.size, entry.crc) == (len(frame.raw), crc)
+            self._counting.hold(frame.index, entry)
 
     def progress(self, device: str) -> Progress:
         """What is held of a device's update.
@@ -232,8 +215,12 @@ class CurrentRound:
         Raises:
             Refused: the update is unusable, disagrees with its chunks, or came too late.
         """
-        codec = self._offered(_frame_ids(commit.codec))
-        label = rounds.Label(count=commit.chunks, examples=commit.examples, codec=codec)
+        codec = self._wanted.offered(codec_ids(commit.codec))
+        member = self.state.members.get(device)
+        stage = member.label.stage if member and member.label else 0
+        label = rounds.Label(
+            count=commit.chunks, examples=commit.examples, codec=codec, stage=stage
+        )
         effect = self.decide(rounds.Commit(device, label))
         if isinstance(effect, rounds.Receipted):
             return self._receipt(device)
@@ -248,7 +235,7 @@ class CurrentRound:
     async def _check_and_record(self, device: str, commit: Commit) -> Receipt | None:
         async with self._slots:
             try:
-                pieces = await self._decode(device)
+                decoded = await self._decode(device)
             except Refused as flaw:
                 if flaw.reason is Reason.STORAGE:
                     self.decide(rounds.NotRecorded(device))
@@ -265,21 +252,12 @@ class CurrentRound:
             except Refused:
                 self.decide(rounds.NotRecorded(device))
                 raise
-            await self._add(pieces, update)
+            await self._counting.add(decoded, position=update.position)
             self.decide(rounds.Recorded(device))
             return self._receipt(device)
 
-    async def _decode(self, device: str, *, longest: float | None = None) -> list[Piece]:
-        limit = self._longest if longest is None else longest
-        held = self.state.members[device].held
-        entries = [e for i, e in sorted(self._entries[device].items()) if held >> i & 1]
-        return await self._work(partial(_decode_entries, self.parts.log, entries, limit))
-
-    async def _add(self, pieces: Iterable[Piece], update: UpdateRow) -> None:
-        if update.position <= self._last_added:
-            raise RuntimeError("commits were recorded in another order than summed")
-        self._last_added = update.position
-        await self._work(partial(self._sum.add, pieces, float(update.examples)))
+    async def _decode(self, device: str, *, trusted: bool = False) -> Decoded:
+        return await self._counting.decode(device, self.state.members[device], trusted=trusted)
 
     def _update(self, device: str, order: int, *, partial_update: bool) -> UpdateRow:
         member = self.state.members[device]
@@ -293,6 +271,7 @@ class CurrentRound:
             chunk_count=member.label.count,
             examples=member.label.examples,
             codec=member.label.codec,
+            stage=member.label.stage,
         )
 
     def _receipt(self, device: str) -> Receipt:
@@ -328,13 +307,13 @@ class CurrentRound:
         order = self.state.next_order + len(self._partial)
         update = self._update(device, order, partial_update=True)
         try:
-            pieces = await self._decode(device)
+            decoded = await self._decode(device)
         except Refused as flaw:
             if flaw.reason is Reason.STORAGE:
                 raise
             log.warning("unfinished update of %s is unusable: %s", device, flaw)
             return
-        await self._add(pieces, update)
+        await self._counting.add(decoded, position=order)
         self._partial[device] = update
 
     async def wait_commits(self) -> None:
@@ -342,9 +321,17 @@ class CurrentRound:
         while self._commits:
             await asyncio.wait(self._commits)
 
-    async def new_weights(self) -> Vector:
-        """The model moved by the mean of everything counted."""
-        return await self._work(lambda: move(self.parts.weights, self._sum.mean()))
+    def mean_now(self) -> Mean:
+        """The mean of everything counted; in the calling thread."""
+        return self._counting.mean_now()
+
+    def decode_now(self, device: str) -> Decoded:
+        """A counted update again; in the calling thread.
+
+        Raises:
+            Refused: `storage`.
+        """
+        return self._counting.decode_now(device, self.state.members[device], trusted=True)
 
     async def replay(
         self,
@@ -363,18 +350,18 @@ class CurrentRound:
         for entry in entries:
             frame = unpack(self.parts.log.read(entry))
             self._appended[entry.device] += entry.size
-            codec = self._offered((frame.codec, frame.parameter))
-            label = rounds.Label(count=frame.count, examples=frame.examples, codec=codec)
-            same = self._same(entry.device, frame)
+            label = self._wanted.label(frame, seed=frame.seed)
+            same = self._counting.same(entry.device, frame)
             event = rounds.ChunkStored(entry.device, frame.index, label, same)
             self.state, effects = rounds.step(self.state, event, now_s)
             if same is None and effects == (rounds.Held(),):
-                self._entries[entry.device][frame.index] = entry
+                self._counting.hold(frame.index, entry)
         updates = list(committed)
         positions = [(u.device, u.position, bits(u.chunks)) for u in updates]
         self.state = rounds.recommit(self.state, positions, now_s=now_s)
         for update in updates:
-            await self._add(await self._decode(update.device, longest=math.inf), update)
+            decoded = await self._decode(update.device, trusted=True)
+            await self._counting.add(decoded, position=update.position)
 
     def give_up(self) -> None:
         """Take nothing more, and come to nothing."""
@@ -385,21 +372,6 @@ class CurrentRound:
         """Go on closing: what devices were told is closed stays closed."""
         self.state = rounds.reclose(self.state)
         self.parts.closing(count_unfinished)
-
-    async def _work(self, job: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self.parts.worker, job)
-
-
-def _decode_entries(log: ChunkLog, entries: list[Entry], longest: float) -> list[Piece]:
-    return decode_checked([unpack(log.read(entry)) for entry in entries], longest=longest)
-
-
-def _frame_ids(spec: str) -> tuple[int, int] | None:
-    """What frames of this codec carry; None when this release does not know it."""
-    try:
-        return frame_ids(codec_from_spec(spec))
-    except EdgeError:
-        return None
 
 
 def _retrieve(task: "asyncio.Task[T]") -> None:

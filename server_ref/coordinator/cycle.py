@@ -13,13 +13,15 @@ from edge_sdk.errors import Reason, Refused
 from edge_sdk.values import Commit, Vector
 from server_ref import rounds
 from server_ref.coordinator.current import CurrentRound, RoundParts
+from server_ref.coordinator.ending import Ending, kept_rounds, make_version
 from server_ref.coordinator.limits import PATIENT_ROUNDS, recess_s
 from server_ref.coordinator.parts import RunParts
+from server_ref.coordinator.staging import next_terms
 from server_ref.downlink import derive_seed
 from server_ref.rounds import Phase, Round, Rules
 from server_ref.settings import Terms
-from server_ref.store import Connection, orders, records
-from server_ref.store.records import RoundRow, UpdateRow, VersionRow
+from server_ref.store import Connection, memories, orders, records
+from server_ref.store.records import RoundRow, UpdateRow
 
 RETRY_S = 5.0
 """Pause before a round's end is tried again after the disk refused it."""
@@ -123,7 +125,8 @@ class Cycle:
         if self.mode == "stopped" or model_version >= settings.rounds:
             return None
         at = self._parts.outside.wall_s()
-        return Opening(self.last_round + 1, model_version, settings.terms(), at)
+        terms = next_terms(settings.terms(), stages=self._parts.plan.stages)
+        return Opening(self.last_round + 1, model_version, terms, at)
 
     def _record_opening(self, opening: Opening, connection: Connection) -> None:
         records.open_round(
@@ -169,6 +172,7 @@ class Cycle:
                 terms=terms,
                 log=chunk_log,
                 weights=weights,
+                segments=parts.library.segments,
                 worker=self._sums,
                 record=partial(self._record_commit, number),
                 seed_of=lambda device: derive_seed(parts.run.seed, "update", number, device),
@@ -176,6 +180,8 @@ class Cycle:
                 closing=self._begin_closing,
             ),
         )
+        given = parts.read(lambda c: memories.given_memories(c, parts.run.run, number))
+        current.memory_rounds.update(given)
         self.last_round = number
         self.current_opened_at = opening.at
         self.current = current
@@ -234,19 +240,19 @@ class Cycle:
             self._closing = self.spawn(self._finish(current, False, back_to))
             await asyncio.shield(self._closing)
         elif back_to is not None:
-            _, row = await self._old_version(back_to, self.model_version + 1)
+            ending = await self._old_version(back_to, self.model_version)
             at = self._parts.outside.wall_s()
-            await self._parts.write(partial(self._record_rollback, row, back_to, at))
+            await self._parts.write(partial(self._record_version, ending, back_to, at))
             self.model_version += 1
 
     async def _close(self, current: CurrentRound, count_unfinished: bool) -> None:
         """End the round and begin the next."""
-        mark = partial(
-            records.mark_closing,
-            run=self._parts.run.run,
-            number=current.number,
-            count_unfinished=count_unfinished,
-        )
+        run, number = self._parts.run.run, current.number
+
+        def mark(connection: Connection) -> None:
+            records.mark_closing(connection, run, number, count_unfinished=count_unfinished)
+            memories.count_fleet(connection, run, number)
+
         await self.insist(partial(self._parts.write, mark))
         await self._finish(current, count_unfinished)
 
@@ -296,21 +302,17 @@ class Cycle:
         run, number = parts.run.run, current.number
         settled, unfinished = await current.settle(count_unfinished=count_unfinished)
         published = settled.phase is Phase.PUBLISHED
-        weights, row = current.parts.weights, None
+        ending: Ending | None = None
         if published:
-            weights = await current.new_weights()
-            row = await self._in_thread(
-                partial(
-                    parts.library.publish,
-                    weights,
-                    version=settled.model_version + 1,
-                    number=number,
-                    codec=parts.settings.downlink_codec,
-                )
+            counted = parts.read(lambda c: records.updates(c, run, number))
+            make = partial(
+                make_version, parts, current, [*counted, *unfinished], settled.model_version
             )
+            ending = await self._in_thread(make)
         elif back_to is not None:
-            weights, row = await self._old_version(back_to, settled.model_version + 1)
-        opening = self._next(settled.model_version + (row is not None))
+            ending = await self._old_version(back_to, settled.model_version)
+        weights = current.parts.weights if ending is None else ending.weights
+        opening = self._next(settled.model_version + (ending is not None))
         at = parts.outside.wall_s()
 
         def change(connection: Connection) -> None:
@@ -318,38 +320,52 @@ class Cycle:
             records.close_round(connection, run, number, state=state, at=at)
             for update in unfinished:
                 records.add_update(connection, run, number, update, None)
-            if row is not None and back_to is not None:
-                self._record_rollback(row, back_to, at, connection)
-            elif row is not None:
-                records.add_version(connection, run, row)
+            if ending is not None:
+                self._record_version(ending, back_to, at, connection)
             if opening is not None:
                 self._record_opening(opening, connection)
 
         await parts.write(change)
+        await self._in_thread(self._tidy)
         log.info("round %d %s, %d updates", number, settled.phase, len(settled.counted()))
         return settled, opening, weights
 
-    async def _old_version(self, source: int, version: int) -> tuple[Vector, VersionRow]:
-        """An old version's weights, published as files of a new one."""
-        parts = self._parts
-        old = parts.read(lambda c: records.version(c, parts.run.run, source))
-        if old is None:
+    async def _old_version(self, source: int, version: int) -> Ending:
+        """An old version's weights as the one after `version`; its files are durable."""
+        library, run = self._parts.library, self._parts.run.run
+        old = self._parts.read(lambda c: records.version(c, run, source))
+        newest = self._parts.read(lambda c: records.version(c, run, version))
+        if old is None or newest is None:
             raise Refused(Reason.NOT_FOUND, "no such version")
-        weights = await self._in_thread(partial(parts.library.weights, old))
-        publish = partial(
-            parts.library.publish,
-            weights,
-            version=version,
-            number=None,
-            codec=parts.settings.downlink_codec,
-        )
-        return weights, await self._in_thread(publish)
 
-    def _record_rollback(
-        self, row: VersionRow, source: int, at: float, connection: Connection
+        def publish() -> Ending:
+            weights = library.weights(old)
+            return Ending(library.publish(weights, library.state(newest), number=None), weights)
+
+        return await self._in_thread(publish)
+
+    def _record_version(
+        self, ending: Ending, back_to: int | None, at: float, connection: Connection
     ) -> None:
-        records.add_version(connection, self._parts.run.run, row)
-        orders.add_rollback(connection, self._parts.run.run, row.version, source=source, at=at)
+        run, version = self._parts.run.run, ending.row.version
+        ending.record(connection, run)
+        records.drop_versions(connection, run, before=self._oldest_kept(version))
+        if back_to is not None:
+            orders.add_rollback(connection, run, version, source=back_to, at=at)
+
+    def _oldest_kept(self, version: int) -> int:
+        return version + 1 - self._parts.settings.keep_versions
+
+    def _tidy(self) -> None:
+        """Remove files that nothing recorded needs any more; what fails is left for later."""
+        parts, run = self._parts, self._parts.run.run
+        with contextlib.suppress(OSError):
+            parts.library.keep(
+                row.version for row in parts.read(partial(records.versions, run=run))
+            )
+            parts.library.keep_memories(
+                kept_rounds(parts.read(lambda c: memories.memories(c, run)))
+            )
 
     async def insist(self, job: Callable[[], Awaitable[T]]) -> T:
         """Do `job` again until the disk takes it."""

@@ -15,7 +15,7 @@ from server_ref.coordinator.parts import Evaluate, RunParts, Surroundings
 from server_ref.coordinator.publishing import Library
 from server_ref.coordinator.run import Coordinator
 from server_ref.coordinator.traffic import TrafficCounter
-from server_ref.downlink import derive_seed
+from server_ref.downlink import Downlink, check_stable, derive_seed
 from server_ref.settings import Settings
 from server_ref.store import (
     Connection,
@@ -68,16 +68,11 @@ async def open_run(
     """Open the run of `settings.state`; leaving the context stops it cleanly.
 
     Raises:
-        Misuse: the plan has several stages; the folder belongs to another plan, a newer release, or
-            a running server; no device, or more than one, has a name to revoke.
+        Misuse: devices could not follow the model with this downlink codec; the folder belongs to
+            another plan, a newer release, or a running server; no device, or more than one, has a name to revoke.
         Refused: `storage`.
     """
-    if plan.stages != 1:
-        # Stage 0 is the smallest: serving it alone would train a part and call it the model.
-        raise Misuse(
-            f"{plan.name} has {plan.stages} stages; this release serves plans of one stage: build "
-            "it without --stages"
-        )
+    check_stable(settings.downlink_codec, settings.downlink_speed)
     outside = outside or Surroundings()
     with (
         lock_folder(settings.state) as folder,
@@ -94,7 +89,7 @@ async def open_run(
             run=run,
             outside=outside,
             evaluate=evaluate,
-            library=Library(folder, run, outside.sync),
+            library=_library(folder, run, settings, plan, outside),
             traffic=TrafficCounter(),
         )
         cycle = Cycle(parts)
@@ -124,11 +119,23 @@ def _find_or_begin(
         return found
     seed = secrets.randbits(53) if settings.run_seed is None else settings.run_seed
     run = RunRow(f"{derive_seed(seed, 'run'):016x}", plan.digest, seed)
-    first = Library(folder, run, outside.sync).publish(
-        plan.initial_weights(), version=0, number=None, codec=settings.downlink_codec
-    )
+    library = _library(folder, run, settings, plan, outside)
+    first = library.publish(plan.whole_weights(), None, number=None)
     database.write(lambda c: records.begin_run(c, run, first, outside.wall_s())).result()
     return run
+
+
+def _library(
+    folder: Folder, run: RunRow, settings: Settings, plan: Plan, outside: Surroundings
+) -> Library:
+    segments = plan.segments()
+    downlink = Downlink(
+        run=run.run,
+        segments=segments.all,
+        codec=settings.downlink_codec,
+        speed=settings.downlink_speed,
+    )
+    return Library(folder, run, outside.sync, segments, downlink)
 
 
 def _join_token(

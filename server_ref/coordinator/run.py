@@ -4,7 +4,6 @@ import asyncio
 import logging
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 
 from edge_sdk.errors import Reason, Refused
 from edge_sdk.values import (
@@ -26,12 +25,13 @@ from server_ref.coordinator.current import CurrentRound
 from server_ref.coordinator.cycle import Cycle
 from server_ref.coordinator.desk import Desk
 from server_ref.coordinator.identity import Registry, hash_attempt, hash_token
+from server_ref.coordinator.labels import stands_for
 from server_ref.coordinator.limits import most_chunks, most_update_bytes, pause_s
 from server_ref.coordinator.parts import RunParts
+from server_ref.coordinator.shelf import Shelf
 from server_ref.coordinator.summary import summarise
 from server_ref.downlink import derive_seed
-from server_ref.store import identities, records
-from server_ref.store.records import VersionRow
+from server_ref.store import Connection, identities, memories, records
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +43,7 @@ class Coordinator:
         self.plan = parts.plan
         self.run = parts.run.run
         self.traffic = parts.traffic
+        self.shelf = Shelf(parts)
         self.devices = Registry(parts.read(identities.devices))
         self.settings = parts.settings
         self.news = parts.news
@@ -102,7 +103,7 @@ class Coordinator:
                 return Wait(retry_after_s=self._pause_s(current, device), why=held)
             effect = current.decide(rounds.CheckIn(device))
             if isinstance(effect, rounds.Offer):
-                return await self._offer(current, device)
+                return await self._offer(current, device, request)
             left_s = until_s - self._parts.outside.now_s()
             if self.stopping:
                 return Wait(retry_after_s=self._away_s(device), why="the server is stopping")
@@ -128,7 +129,7 @@ class Coordinator:
             Refused: `round-closed` or `not-admitted`.
         """
         terms = self._open_round(number).parts.terms
-        dimension = self.plan.layout().size
+        dimension = self._parts.library.segments.stage(terms.stage).size
         return terms.chunk_bytes, most_update_bytes(dimension, most_chunks(dimension))
 
     async def progress(self, device: str, number: int) -> Progress:
@@ -177,21 +178,6 @@ class Coordinator:
 
     # ------------------------------------------------------------------ what can be read
 
-    def version(self, number: int) -> VersionRow:
-        """A published version.
-
-        Raises:
-            Refused: `not-found`.
-        """
-        row = self._parts.read(lambda c: records.version(c, self.run, number))
-        if row is None:
-            raise Refused(Reason.NOT_FOUND, "no such version")
-        return row
-
-    def frames(self, version: int) -> Path:
-        """File that devices download for a published version."""
-        return self._parts.library.frames(version)
-
     async def summary(self) -> RunSummary:
         """The run as its operator sees it."""
         return await summarise(self._parts, self._cycle, devices=len(self.devices))
@@ -212,13 +198,40 @@ class Coordinator:
 
     # ------------------------------------------------------------------ one call's parts
 
-    async def _offer(self, current: CurrentRound, device: str) -> Task:
-        if device not in current.recorded_admissions:
-            await self._parts.write(
-                lambda c: records.add_admission(c, self.run, current.number, device)
-            )
+    async def _offer(self, current: CurrentRound, device: str, request: CheckIn) -> Task:
+        admitted = device in current.recorded_admissions
+        before = current.memory_rounds.get(device)
+        base = self._memory_base(current, device, request)
+        if not admitted or base != before:
+            await self._parts.write(partial(self._record_offer, current.number, device, base))
             current.recorded_admissions.add(device)
-        return current.task(device)
+        if base is not None:
+            current.memory_rounds[device] = base
+        elif before is not None:
+            del current.memory_rounds[device]
+        terms = current.parts.terms
+        size = self.shelf.bytes_for(request, current.state.model_version, terms.stage)
+        return current.task(device, download_bytes=size)
+
+    def _record_offer(
+        self, number: int, device: str, base: int | None, connection: Connection
+    ) -> None:
+        records.add_admission(connection, self.run, number, device)
+        memories.give_memory(connection, self.run, number, device, base)
+
+    def _memory_base(self, current: CurrentRound, device: str, request: CheckIn) -> int | None:
+        """Which Artemis memory the device goes on from: its own if the server has the same.
+
+        Whatever else it says (nothing, an older round, a later one), both begin at zero. Once
+        chunks are held that were made from one memory, the answer stays.
+        """
+        if current.parts.terms.memory != "artemis":
+            return None
+        if current.state.members[device].held:
+            return current.memory_rounds.get(device)
+        kept = self._parts.read(partial(memories.memory_round, run=self.run, device=device))
+        same = request.holds_run == self.run and request.memory_round == kept
+        return kept if same else None
 
     def _held_back(self, current: CurrentRound, device: str) -> str | None:
         """Why the operator lets this device have no work; None where there is work as usual.
@@ -286,7 +299,9 @@ class Coordinator:
         update = self._parts.read(lambda c: records.update_of(c, self.run, number, device))
         if update is None:
             raise Refused(Reason.ROUND_CLOSED, "the round is over")
-        counted = (update.chunk_count, update.examples, update.codec)
-        if commit is not None and (commit.chunks, commit.examples, commit.codec) != counted:
+        counted = (update.chunk_count, update.examples)
+        if commit is not None and not (
+            (commit.chunks, commit.examples) == counted and stands_for(update.codec, commit.codec)
+        ):
             raise Refused(Reason.CONFLICT, "committed before with other content")
         return records.receipt_for(self.run, number, update)

@@ -7,7 +7,10 @@
     STATE/operator.token                    mode 0600
     STATE/runs/RUN/chunks/ROUND.log         every chunk that was acknowledged (`chunk_log`)
     STATE/runs/RUN/models/VERSION.weights   exact float32 weights, little-endian
-    STATE/runs/RUN/models/VERSION.frames    what devices download
+    STATE/runs/RUN/models/VERSION.frames    a whole version as devices download it
+    STATE/runs/RUN/models/VERSION.delta     what it adds to the one before, compressed
+    STATE/runs/RUN/models/VERSION.…         mean of versions, optimizer's history, sum of memories
+    STATE/runs/RUN/memories/DEVICE-ROUND    a device's Artemis memory (`memories`)
 
 Nothing here knows asyncio: writes give `concurrent.futures.Future`. A failing disk is always
 `Refused(storage)`.

@@ -69,13 +69,17 @@ class Folder:
         """Log of one round."""
         return self.root / "runs" / run / "chunks" / f"{number:08d}.log"
 
+    def model_file(self, run: str, version: int, name: str) -> Path:
+        """A file of one version."""
+        return self.root / "runs" / run / "models" / f"{version:08d}.{name}"
+
     def weights(self, run: str, version: int) -> Path:
         """Exact weights of one version."""
-        return self.root / "runs" / run / "models" / f"{version:08d}.weights"
+        return self.model_file(run, version, "weights")
 
-    def frames(self, run: str, version: int) -> Path:
-        """Broadcast frames of one version."""
-        return self.root / "runs" / run / "models" / f"{version:08d}.frames"
+    def memory(self, run: str, device: str, number: int) -> Path:
+        """A device's Artemis memory as a round left it."""
+        return self.root / "runs" / run / "memories" / f"{device}-{number:08d}.memory"
 
 
 @contextlib.contextmanager

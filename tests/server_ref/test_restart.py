@@ -9,14 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from edge_sdk.authoring import build_plan, zoo
 from edge_sdk.errors import Corrupt, Misuse, Reason, Refused
 from edge_sdk.values import CheckIn, Finished
 from server_ref.app import Listening
 from server_ref.coordinator import Surroundings, open_run
 from server_ref.settings import Settings
 from server_ref.store import Folder
-from tests.server_ref.serving import ManualTime, ScriptedDevice, device, serving
+from tests.server_ref.serving import ManualTime, ScriptedDevice, device, serving, small_plan
 
 DEVICES = 3
 TERMS = {"cohort": DEVICES, "min_updates": 1, "rounds": 2, "codecs": ("eden:bits=2",)}
@@ -149,13 +148,17 @@ async def test_bytes_counted_survive_a_restart(tmp_path: Path) -> None:
     assert after.bytes_up > 4000
 
 
-async def test_a_plan_of_several_stages_is_refused_before_anything_is_written(
+async def test_a_downlink_that_runs_away_is_refused_before_anything_is_written(
     tmp_path: Path,
 ) -> None:
-    plan = build_plan(zoo.mlp((4,), 2, hidden=(8, 8)), loss="cross-entropy", name="two", stages=2)
-    settings = Settings(plan=tmp_path / "two.plan", state=tmp_path / "state")
-    with pytest.raises(Misuse, match="2 stages"):
-        async with open_run(settings, plan):
+    settings = Settings(
+        plan=tmp_path / "x.plan",
+        state=tmp_path / "state",
+        downlink_codec="blockwise:rate=0.1",
+        downlink_speed=1.0,
+    )
+    with pytest.raises(Misuse, match="run away"):
+        async with open_run(settings, small_plan()):
             pass
     assert not settings.state.exists()
 

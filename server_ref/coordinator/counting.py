@@ -1,0 +1,101 @@
+"""One round's chunks, decoded and summed."""
+
+import asyncio
+import math
+import zlib
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
+from functools import partial
+from typing import TypeVar
+
+from edge_sdk.codecs import codec_from_frame
+from edge_sdk.codecs.stated import stated_error
+from edge_sdk.wire import Frame, unpack
+from server_ref.aggregate import Decoded, Mean, Tally, decode_checked
+from server_ref.rounds import Member
+from server_ref.store import ChunkLog, Entry
+
+T = TypeVar("T")
+
+
+class Counting:
+    """Where a round's chunks are, and their sum. Work goes to `worker`, one job after another.
+
+    Args:
+        log: of the chunks.
+        worker: one thread: what is submitted first is done first.
+        tally: takes updates in.
+        longest: norm of the longest update that is usable.
+    """
+
+    def __init__(self, log: ChunkLog, worker: Executor, tally: Tally, *, longest: float) -> None:
+        self._log = log
+        self._worker = worker
+        self._tally = tally
+        self._longest = longest
+        self._entries: defaultdict[str, dict[int, Entry]] = defaultdict(dict)
+        self._last_added = -1
+
+    def hold(self, index: int, entry: Entry) -> None:
+        """A chunk is in the log."""
+        self._entries[entry.device][index] = entry
+
+    def same(self, device: str, frame: Frame) -> bool | None:
+        """Whether a frame equals the one held under its index; None where none is held."""
+        entry = self._entries[device].get(frame.index)
+        if entry is None:
+            return None
+        crc = zlib.crc32(frame.raw, zlib.crc32(bytes.fromhex(device)))
+        return (entry.size, entry.crc) == (len(frame.raw), crc)
+
+    async def decode(self, device: str, member: Member, *, trusted: bool = False) -> Decoded:
+        """A device's update as far as it is held; `trusted` where it was found usable before.
+
+        Raises:
+            Refused: it is not usable; `storage`.
+        """
+        return await self.work(partial(self.decode_now, device, member, trusted=trusted))
+
+    def decode_now(self, device: str, member: Member, *, trusted: bool = False) -> Decoded:
+        """`decode` in the calling thread."""
+        if member.label is None:
+            raise RuntimeError("an update without chunks cannot count")
+        held = [e for i, e in sorted(self._entries[device].items()) if member.held >> i & 1]
+        frames = [unpack(self._log.read(entry)) for entry in held]
+        pieces = decode_checked(frames, longest=math.inf if trusted else self._longest)
+        return Decoded(
+            stage=member.label.stage,
+            examples=member.label.examples,
+            error=_stated(frames),
+            pieces=pieces,
+        )
+
+    async def add(self, update: Decoded, *, position: int) -> None:
+        """Sum an update up; positions rise."""
+        if position <= self._last_added:
+            raise RuntimeError("commits were recorded in another order than summed")
+        self._last_added = position
+        await self.work(partial(self._tally.add, update))
+
+    def mean_now(self) -> Mean:
+        """The mean of what was added; in the calling thread."""
+        return self._tally.mean()
+
+    async def work(self, job: Callable[[], T]) -> T:
+        """Do a job in the worker's thread."""
+        return await asyncio.get_running_loop().run_in_executor(self._worker, job)
+
+
+def _stated(frames: Sequence[Frame]) -> float | None:
+    """What an update says of its own error: the most that one of its codes does."""
+    said = [
+        stated_error(codec_from_frame(*ids), [f.payload for f in frames if _ids(f) == ids])
+        for ids in {_ids(frame) for frame in frames}
+    ]
+    known = [error for error in said if error is not None]
+    return max(known, default=None)
+
+
+def _ids(frame: Frame) -> tuple[int, int]:
+    return frame.codec, frame.parameter
