@@ -64,6 +64,8 @@ _MOST = 2.0**118
 """Largest rotated value: what it turns back to stays a float32."""
 _SLAB = 1 << 16
 _ROUNDS = 2
+_PHASE_OF_EIGHTH = np.array([3, 3, 2, 1, 0, 1, 2, 3], np.uint8)
+"""min(3, floor(|word - 2**31| / 2**29)) by the word in 2**29."""
 _TURNING = 0x54495244
 """`DRIT`: the stream of the shared rotation, by the rotation's number alone."""
 _DITHER = 0x48545244
@@ -347,25 +349,33 @@ def _per_coordinate(groups: Whole, tiling: Tiling, first: int, end: int) -> NDAr
 
 def _streams(groups: NDArray[np.uint8], words: NDArray[np.uint32]) -> Iterator[NDArray[np.int64]]:
     """Coordinates that are coded together: group by group, and in each by the dither's phase."""
-    distances = np.abs(words.astype(np.int64) - (1 << 31)) >> 29
-    phases = np.minimum(distances, PHASES - 1).astype(np.uint8)
-    kinds = groups * np.uint8(PHASES) + phases
-    for kind in range(PHASES, PHASES * (GROUPS + 1)):
-        mine = np.flatnonzero(kinds == kind)
-        if len(mine):
-            yield mine
+    below = words < 1 << 31
+    eighths = (words + below * np.uint32((1 << 29) - 1)) >> np.uint32(29)  # rounded up below 2**31
+    phases = np.take(_PHASE_OF_EIGHTH, eighths)
+    for group in range(1, GROUPS + 1):
+        members = np.flatnonzero(groups == group)
+        mine = phases[members]
+        for phase in range(PHASES if len(members) else 0):
+            some = members[mine == phase]
+            if len(some):
+                yield some
 
 
 def _folded(levels: Whole, words: NDArray[np.uint32]) -> Whole:
     """Levels counted outwards from zero, first to the side that the dither makes more likely."""
     towards = np.where(words < 1 << 31, -levels, levels)
-    return np.where(towards > 0, 2 * towards - 1, -2 * towards)
+    folded = np.abs(towards)
+    folded += folded
+    folded -= towards > 0
+    return folded
 
 
 def _unfolded(numbers: Whole, words: NDArray[np.uint32]) -> Whole:
     """Undo `_folded`."""
-    towards = np.where(numbers & 1, (numbers + 1) >> 1, -(numbers >> 1))
-    return np.where(words < 1 << 31, -towards, towards)
+    levels = (numbers + 1) >> 1
+    odd = (numbers & 1).astype(np.bool_)
+    np.negative(levels, out=levels, where=odd != (words >= 1 << 31))
+    return levels
 
 
 def _whole_energies(rows: Rows, exponents: NDArray[np.int32]) -> Doubles:
