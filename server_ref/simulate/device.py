@@ -272,6 +272,7 @@ class Device:
                 device=self.index,
                 group=self._character.group,
                 began_s=self._world.at_s(),
+                deadline_at_s=self._world.at_s() + task.deadline_s,
             )
             self._tell(self._under_way)
         self._under_way.stage = choice.stage
@@ -294,6 +295,12 @@ class Device:
     def declined(self) -> None:
         """A place is given back."""
         self._ended("gave-up")
+
+    def run_over(self) -> None:
+        """The run ends: what is past its deadline now was late."""
+        one = self._under_way
+        if one is not None and self._world.at_s() >= one.deadline_at_s:
+            self._ended("late")
 
     def _ended(self, ending: str) -> None:
         one, self._under_way = self._under_way, None

@@ -114,6 +114,8 @@ class _Run:
             )
             self._devices = self._make_devices(world, holdings, counts)
             reached = await self._carry_through(opened)
+            for device in self._devices:
+                device.run_over()
         return Outcome(
             name=name,
             seed=fleet.seed,

@@ -24,6 +24,8 @@ class Participation:
     group: str
     began_s: float
     """Since the start of the run."""
+    deadline_at_s: float
+    """When the round was to close, as the task said."""
     ended_s: float = 0.0
     ending: Ending = "open"
     stage: int = 0

@@ -11,6 +11,9 @@ from server_ref.simulate.links import FIRST_WINDOW, Burst, Link, Way, next_burst
 HIGH_WATER = 64 * 1024
 """Bytes waiting to leave before the writer is asked to pause."""
 
+MOMENT_S = 1e-6
+"""Between the last byte and the end of a connection: timers of one time have no order."""
+
 Carried = Callable[[Way, Burst], None]
 """Told of every burst that leaves."""
 
@@ -37,6 +40,7 @@ class PipeEnd(asyncio.Transport):
         self._queue = bytearray()
         self._window: float = FIRST_WINDOW
         self._pumping = False
+        self._arrival_s = 0.0
         self._closing = False
         self._lost = False
         self._paused_writer = False
@@ -140,7 +144,8 @@ class PipeEnd(asyncio.Transport):
         del self._queue[: burst.size_bytes]
         self._window = burst.window_bytes
         self._carried(self._way, burst)
-        self._loop.call_later(burst.sending_s + self._link.delay_s, self._arrive, data)
+        self._arrival_s = self._loop.time() + burst.sending_s + self._link.delay_s
+        self._loop.call_at(self._arrival_s, self._arrive, data)
         self._loop.call_later(burst.pause_s, self._pump)
         if self._paused_writer and len(self._queue) <= HIGH_WATER // 4:
             self._paused_writer = False
@@ -173,7 +178,8 @@ class PipeEnd(asyncio.Transport):
             self._loop.call_soon(self.protocol.connection_lost, None)
         if self.peer is not None:
             # The closing packet is small: an outage does not hold it here, time-outs do that.
-            self._loop.call_later(self._link.delay_s, self.peer.ended)
+            now_s = self._loop.time() + self._link.delay_s
+            self._loop.call_at(max(now_s, self._arrival_s) + MOMENT_S, self.peer.ended)
 
     def ended(self) -> None:
         """The other end has closed."""

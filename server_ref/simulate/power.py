@@ -14,6 +14,8 @@ from edge_sdk.telemetry.energy.radio import RADIOS
 from edge_sdk.values.reports import LinkType
 
 DAY_S = 86_400.0
+PIECE_S = 900.0
+"""Longest time over which a battery's gains and losses are only netted."""
 BURST_GAP_S = 12.0
 """A pause longer than this between transfers lets a cellular radio fall asleep."""
 
@@ -102,14 +104,17 @@ class PowerMeter:
     def settle(self, now_s: float) -> None:
         """Count the time since the last call."""
         passed_s = max(0.0, now_s - self._seen_s)
-        if self.battery is not None:
-            charged_s = self.battery.charged_s(self._seen_s, self._seen_s + passed_s)
-            self._fill(charged_s * self.battery.charge_w)
-        self._seen_s += passed_s
+        until_s = self._seen_s + passed_s
+        watts = self.board.idle_w if self.awake else self.sleep_w
+        while self.battery is not None and self._seen_s < until_s:
+            # In pieces, so that a battery that is full for a while does not hide what it drained.
+            piece_s = min(PIECE_S, until_s - self._seen_s)
+            charged_s = self.battery.charged_s(self._seen_s, self._seen_s + piece_s)
+            self._fill(charged_s * self.battery.charge_w - watts * piece_s)
+            self._seen_s = until_s if piece_s < PIECE_S else self._seen_s + piece_s
+        self._seen_s = until_s
         if self.awake:
-            self._draw(self.board.idle_w * passed_s)
-        else:
-            self._fill(-self.sleep_w * passed_s)
+            self.energy_j += watts * passed_s
 
     def trained(self, seconds: float) -> None:
         """Count seconds of training, on top of being awake."""
