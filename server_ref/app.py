@@ -217,6 +217,7 @@ def _own_address(family: int) -> str:
 
 
 def _announce(settings: Settings, listening: Listening) -> None:
+    write_durably(settings.state / "server.url", listening.url.encode())
     if settings.announce is None:
         return
     opened = listening.opened

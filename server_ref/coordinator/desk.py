@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import Callable
 from functools import partial
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -22,6 +22,7 @@ from edge_sdk.values import (
 from server_ref.coordinator.current import CurrentRound
 from server_ref.coordinator.cycle import Cycle
 from server_ref.coordinator.identity import Registry, find_device, hash_token
+from server_ref.coordinator.ledger import Account
 from server_ref.coordinator.parts import RunParts
 from server_ref.rounds import Standing
 from server_ref.store import Connection, identities, orders, records, reports
@@ -33,6 +34,17 @@ ID_DIGITS = 12
 
 SEEN_EVERY_S = 10.0
 """Between two writes of when devices were last seen."""
+
+
+class _Recorded(NamedTuple):
+    """What is on record of all devices."""
+
+    rows: list[DeviceRow]
+    traffic: dict[str, tuple[int, int]]
+    sent: dict[str, int]
+    """Bytes up in the latest counted round."""
+    pending: dict[str, tuple[int, int]]
+    """Bytes that are not recorded yet."""
 
 
 class Desk:
@@ -127,7 +139,21 @@ class Desk:
 
     async def devices(self) -> tuple[Device, ...]:
         """Every device, in the order of enrolment."""
-        return await asyncio.to_thread(self._table)
+        parts, run = self._parts, self._parts.run.run
+        last = {d: one.last_round for d, one in parts.ledger.accounts.items() if one.last_round}
+
+        pending = parts.traffic.pending_by_device()
+
+        def query(connection: Connection) -> _Recorded:
+            return _Recorded(
+                identities.device_rows(connection),
+                reports.device_traffic(connection, run),
+                reports.sent_in(connection, run, last),
+                pending,
+            )
+
+        found = await asyncio.to_thread(parts.read, query)
+        return tuple(self._device(row, found) for row in found.rows)
 
     async def revoke(self, wanted: str) -> Device:
         """Withdraw a device, by id or name; a place it holds is free for others.
@@ -178,22 +204,10 @@ class Desk:
         names = await asyncio.to_thread(self._parts.read, identities.device_names)
         return find_device(names, wanted)
 
-    def _table(self) -> tuple[Device, ...]:
-        """Blocks."""
-        parts, run = self._parts, self._parts.run.run
-        accounts = parts.ledger.accounts
-        last = {d: one.last_round for d, one in list(accounts.items()) if one.last_round}
-        rows = parts.read(identities.device_rows)
-        traffic = parts.read(lambda c: reports.device_traffic(c, run))
-        sent = parts.read(lambda c: reports.sent_in(c, run, last))
-        return tuple(
-            self._device(row, traffic.get(row.device, (0, 0)), sent.get(row.device)) for row in rows
-        )
-
-    def _device(self, row: DeviceRow, traffic: tuple[int, int], sent: int | None) -> Device:
+    def _device(self, row: DeviceRow, found: "_Recorded") -> Device:
         account = self._parts.ledger.accounts.get(row.device)
+        up, down = self._bytes(row.device, found)
         last = account.last if account else None
-        dimension = self._parts.plan.layout().size
         return Device(
             device=row.device,
             name=row.facts.name,
@@ -203,17 +217,29 @@ class Desk:
             enrolled_at=row.enrolled_at,
             seen_at=self._seen.get(row.device, row.seen_at),
             updates=account.updates if account else 0,
-            bytes_up=traffic[0],
-            bytes_down=traffic[1],
+            bytes_up=up,
+            bytes_down=down,
             energy_j=account.energy_j if account else None,
             last_round=account.last_round if account else None,
             stage=None if last is None else 0,
             codec=None if last is None else last.codec,
-            bits=None if sent is None else 8 * sent / dimension,
+            bits=self._bits(row.device, account, found),
             why=None if last is None else last.why,
             update_s=account.update_s if account else None,
             report=account.report if account else None,
         )
+
+    def _bytes(self, device: str, found: "_Recorded") -> tuple[int, int]:
+        recorded = found.traffic.get(device, (0, 0))
+        pending = found.pending.get(device, (0, 0))
+        return recorded[0] + pending[0], recorded[1] + pending[1]
+
+    def _bits(self, device: str, account: Account | None, found: "_Recorded") -> float | None:
+        """Bits up in its latest counted round, per parameter."""
+        if account is None or account.last_round is None:
+            return None
+        pending = self._parts.traffic.pending_up(account.last_round, device)
+        return 8 * (found.sent.get(device, 0) + pending) / self._parts.plan.layout().size
 
     # ------------------------------------------------------------------ the run
 

@@ -28,6 +28,18 @@ class TrafficCounter:
         for one in counts:
             self.add(one.round, one.device, up=one.bytes_up, down=one.bytes_down)
 
+    def pending_by_device(self) -> dict[str, tuple[int, int]]:
+        """Bytes up and down of every device that are not recorded yet."""
+        found: dict[str, tuple[int, int]] = {}
+        for (_, device), (up, down) in self._counts.items():
+            before = found.get(device, (0, 0))
+            found[device] = (before[0] + up, before[1] + down)
+        return found
+
+    def pending_up(self, number: int, device: str) -> int:
+        """Bytes up of one device in one round that are not recorded yet."""
+        return self._counts[number, device][0] if (number, device) in self._counts else 0
+
     def pending(self, number: int) -> tuple[int, int]:
         """Bytes up and down of a round that are not recorded yet."""
         counts = [n for (one, _), n in self._counts.items() if one == number]
