@@ -15,7 +15,7 @@ import numpy as np
 from pydantic import ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 
-from edge_sdk.adaptation import FixedPolicy
+from edge_sdk.adaptation import BudgetPolicy, FixedPolicy
 from edge_sdk.errors import Misuse
 from edge_sdk.interfaces import Policy
 from edge_sdk.plan import Plan
@@ -221,6 +221,8 @@ class _Run:
 
 def policy_of(group: GroupTable) -> Policy[Any]:
     """Who decides on the group's devices."""
+    if group.policy.kind == "budget":
+        return BudgetPolicy(thrift=group.policy.thrift)
     return FixedPolicy(codec=group.policy.codec, epochs=group.policy.epochs)
 
 

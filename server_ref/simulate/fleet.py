@@ -118,6 +118,8 @@ class PolicyTable(_Table):
     """Of `fixed`: the codec to insist on; the server's first where not given."""
     epochs: Annotated[int, Field(ge=1, le=1000)] | None = None
     """Of `fixed`: passes over the data; the server's where not given."""
+    thrift: Share = 0.5
+    """Of `budget`: 0 for the fewest rounds, 1 for the fewest joules."""
 
 
 class GroupTable(_Table):
