@@ -72,10 +72,15 @@ class Plan:
     down_bytes: int
     seconds: float
     """With all margins."""
-    after_training_s: float
-    """Part of `seconds` that comes after training."""
+    after_training_s: float | None
+    """Part of `seconds` that comes after training; None before the link is known."""
     joules: float | None
     score: float
+
+    def until_s(self, limit_s: float) -> float | None:
+        """When training must end; None leaves that to the runtime."""
+        after_s = self.after_training_s
+        return None if after_s is None else max(0.0, limit_s - after_s)
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +154,7 @@ class BudgetPolicy:
             codec=plan.codec,
             epochs=task.epochs,
             most_steps=None if plan.steps == _wanted(state, task) else max(1, plan.steps or 1),
-            train_until_s=max(0.0, limit_s - plan.after_training_s),
+            train_until_s=plan.until_s(limit_s),
             why=f"{first}: {plan.codec}, stage {plan.stage}, {work}; "
             f"{plan.seconds:.0f} of {limit_s:.0f} s, {plan.up_bytes / 1000:.0f} kB up{spends}"[
                 :180
@@ -219,7 +224,7 @@ def _planned(
         up_bytes=up_bytes,
         down_bytes=down_bytes,
         seconds=seconds,
-        after_training_s=after_s,
+        after_training_s=None if link.up_bytes_per_s is None else after_s,
         joules=joules,
         score=math.log(max(value, 1e-12))
         - thrift * math.log(max(joules if joules is not None else seconds, 1e-9)),

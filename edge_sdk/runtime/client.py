@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from numpy.typing import ArrayLike
 from pydantic import ValidationError
 
-from edge_sdk.adaptation import FixedPolicy
+from edge_sdk.adaptation import BudgetPolicy, Eligibility, Quotas
 from edge_sdk.datasets import ArrayDataset
 from edge_sdk.engines.select import select_engine
 from edge_sdk.errors import Malformed, Misuse, Reason, Refused, Unavailable, Unreachable
@@ -25,8 +25,10 @@ from edge_sdk.runtime.loop import Loop
 from edge_sdk.runtime.phases import PhaseLog
 from edge_sdk.runtime.spool import FINAL_REFUSALS, TrainedUpdate, deliver
 from edge_sdk.runtime.state import StateFolder, state_of
+from edge_sdk.runtime.steward import Steward
+from edge_sdk.runtime.trainer import Interrupted, Trainer
 from edge_sdk.runtime.workbench import NothingToSend, Workbench
-from edge_sdk.telemetry import ByteMeter, ProcessSensor
+from edge_sdk.telemetry import ByteMeter, LinkMeter, ProcessSensor
 from edge_sdk.transport.http import HttpTransport
 from edge_sdk.values import (
     CheckIn,
@@ -55,6 +57,9 @@ TRAINING_SHARE = 0.8
 _FRUITLESS = frozenset({Reason.MISMATCH, Reason.NOT_FINITE, Reason.TOO_LARGE, Reason.CONFLICT})
 """Refusals of an update while its round goes on: training for it again would end the same way."""
 
+REST_S = 60.0
+"""How long a device that may not work now waits before it looks again."""
+
 
 class Client:
     """Takes part in a federation with this device's data.
@@ -76,7 +81,10 @@ class Client:
             the whole process allocates.
         long_poll_s: how long the server may hold its answer to a check-in of `run`, 0 to 60.
         seed: of the retry jitter; drawn by default.
-        policy, sensor, transport, clock: see `edge_sdk.interfaces`.
+        eligibility: when this device may work; by default always, unless it is too hot.
+        quotas: what it may use of the owner's traffic and energy.
+        policy: decides what to do with a task; a `BudgetPolicy` by default.
+        sensor, transport, clock: see `edge_sdk.interfaces`.
         engine: makes the engine for one stage of a plan.
 
     Raises:
@@ -97,26 +105,38 @@ class Client:
         low_memory: bool = False,
         long_poll_s: float = 20.0,
         seed: int | None = None,
+        eligibility: Eligibility | None = None,
+        quotas: Quotas | None = None,
         policy: Policy[State] | None = None,
         sensor: Sensor | None = None,
         engine: Callable[[Plan, int], Engine] | None = None,
         transport: Transport | None = None,
         clock: Clock | None = None,
     ) -> None:
-        meter = ByteMeter()
+        self._meter = ByteMeter()
+        self._links = LinkMeter()
         self._token = token
         self._name = name
         self._data = ArrayDataset(*data) if isinstance(data, tuple) else data
         self._folder = state_of(url, name, state)
         self._seed = secrets.randbits(32) if seed is None else seed
         self._long_poll_s = long_poll_s
-        self._policy: Policy[Any] = FixedPolicy() if policy is None else policy
-        self._learned: Any = self._policy.start()
-        self._sensor = ProcessSensor(meter) if sensor is None else sensor
+        self._senses = sensor is None
+        self._own_sensor = None if sensor else ProcessSensor(self._meter)
         self._transport = transport or HttpTransport(
-            url, meter=meter, ca_file=ca, plain_http=plain_http
+            url, meter=self._meter, watcher=self._links, ca_file=ca, plain_http=plain_http
         )
+        self._watched = transport is None
         self._clock = MonotonicClock() if clock is None else clock
+        chosen: Policy[Any] = BudgetPolicy() if policy is None else policy
+        self._steward = Steward(
+            chosen,
+            sensor=sensor or self._own_sensor or ProcessSensor(self._meter),
+            links=self._links,
+            eligibility=eligibility or Eligibility(),
+            quotas=quotas or Quotas(),
+            books=self._folder.books,
+        )
         self._bench = Workbench(
             self._data,
             engine
@@ -127,18 +147,22 @@ class Client:
             ),
             folder=self._folder,
             transport=self._transport,
-            clock=self._clock,
+            trainer=Trainer(
+                self._folder.books, self._clock, lambda: self._steward.objection(training=True)
+            ),
         )
         self._enrolled = False
         self._answer: Task | Wait | Finished | None = None
         self._wait_s = 0.0
         self._given_back: tuple[str, int] | None = None
+        self._attempt: _Attempt | None = None
 
     @property
     def answer(self) -> Task | Wait | Finished | None:
         """What the server last said of work in the latest turn; None when it was not asked.
 
-        After a place was given back it is the `Wait` that this was answered with.
+        After a place was given back it is the `Wait` that this was answered with; while the owner's
+        conditions keep the device from working, a `Wait` that says so.
         """
         return self._answer
 
@@ -148,9 +172,9 @@ class Client:
         """Take part once: deliver the update under way, or else ask for work and do it.
 
         Returns:
-            The receipt; None when there was nothing to do, the place was given back (the policy
-            sat out, the plan is broken, training diverged) or the update could not be counted any
-            more. The log says which, and `answer` what the server said.
+            The receipt; None when there was nothing to do, the device may not work now, the place
+            was given back (the policy sat out, the plan is broken, training diverged) or the update
+            could not be counted any more. The log says which, and `answer` what the server said.
 
         Raises:
             Unreachable: the server did not answer; a trained update stays on disk.
@@ -161,29 +185,14 @@ class Client:
         """
         self._answer = None
         await self._enrol_once()
+        if (why := self._steward.objection()) is not None:
+            self._rest(why)
+            return None
         if (under_way := self._folder.spool.load()) is not None:
             return await self._deliver(under_way, first_try=False)
-        log = PhaseLog(self._sensor.read)
+        log = PhaseLog(self._steward.look)
         self._answer = task = await self._transport.check_in(self._check_in())
-        if not isinstance(task, Task):
-            return None
-        stop_s = self._clock.now_s() + TRAINING_SHARE * task.deadline_s
-        choice = self._decide(task, log.end("wait"))
-        if not choice.takes_part:
-            await self._decline(task, choice.why)
-            return None
-        update = await self._work(task, choice, log, stop_s=stop_s)
-        if isinstance(update, NothingToSend):
-            _log.warning("round %d: %s; nothing is sent", task.round, update.why)
-            await self._decline(task, update.why)
-            return None
-        receipt = await self._deliver(update, first_try=True)
-        log.end("upload")
-        outcome = Outcome(
-            took_part=True, delivered=receipt is not None, costs=log.costs, after=log.last
-        )
-        self._learned = self._policy.learn(self._learned, task, choice, outcome)
-        return receipt
+        return await self._take(task, log) if isinstance(task, Task) else None
 
     async def run(self) -> None:
         """Take part until the run is finished, through restarts and outages of the server.
@@ -205,6 +214,9 @@ class Client:
         """Let go of the connection and the state folder; a later call takes them up again."""
         self._enrolled = False
         await self._transport.close()
+        if self._own_sensor is not None:
+            self._own_sensor.close()
+            self._own_sensor = None
         self._folder.release()
 
     def forget_identity(self) -> bool:
@@ -221,10 +233,34 @@ class Client:
 
     # ------------------------------------------------------------------ its steps
 
+    async def _take(self, task: Task, log: PhaseLog) -> Receipt | None:
+        """Decide on a task, and do it."""
+        arrived_s = self._clock.now_s()
+        choice = self._decide(task, log.end("wait"))
+        if not choice.takes_part:
+            self._steward.ended(task, choice, Outcome(took_part=False, after=log.last))
+            await self._decline(task, choice.why)
+            return None
+        self._attempt = _Attempt(task, choice, log, arrived_s)
+        stop_s = arrived_s + _training_s(task, choice)
+        try:
+            update = await self._work(task, choice, log, stop_s=stop_s)
+        except Interrupted as interruption:
+            self._rest(str(interruption))
+            return None
+        if isinstance(update, NothingToSend):
+            _log.warning("round %d: %s; nothing is sent", task.round, update.why)
+            self._learn(None, delivered=False)
+            await self._decline(task, update.why)
+            return None
+        self._folder.books.drop_checkpoint()
+        return await self._deliver(update, first_try=True)
+
     async def _enrol_once(self) -> None:
         if self._enrolled:
             return
         self._folder.acquire()
+        self._open()
         identity = self._folder.load_identity()
         if identity is None:
             # On disk before it is sent: should the answer be lost, asking again is the same device.
@@ -233,6 +269,19 @@ class Client:
             _log.info("enrolled as device %s", identity.device)
         self._transport.identify(identity)
         self._enrolled = True
+
+    def _open(self) -> None:
+        """Take up the books, and a sensor of its own again after `close`."""
+        self._steward.open()
+        if self._senses and self._own_sensor is None:
+            self._own_sensor = ProcessSensor(self._meter)
+            self._steward.use(self._own_sensor)
+
+    def _rest(self, why: str) -> None:
+        """Do nothing now: the owner's conditions are not met."""
+        _log.info("rests: %s", why)
+        self._attempt = None
+        self._answer = Wait(retry_after_s=REST_S, why=_short(why))
 
     def _enrol(self) -> Enrol:
         if self._token is None:
@@ -254,6 +303,7 @@ class Client:
             wait_s=self._wait_s,
             holds_run=None if held is None else held.run,
             holds_version=None if held is None else held.version,
+            report=self._steward.report(),
         )
 
     def _decide(self, task: Task, now: Reading) -> Choice:
@@ -266,8 +316,7 @@ class Client:
         elif not known:
             choice = Choice(takes_part=False, why="no codec on offer is of this release")
         else:
-            offer = dataclasses.replace(task, codecs=known)
-            choice = self._policy.decide(self._learned, offer, now)
+            choice = self._steward.decide(dataclasses.replace(task, codecs=known), now)
         verb = "takes part in" if choice.takes_part else "sits out"
         _log.info("%s round %d: %s", verb, task.round, choice.why)
         return choice
@@ -285,8 +334,8 @@ class Client:
         except Unavailable:
             await self._decline(task, "this machine cannot train the plan")
             raise
-        except (Unreachable, Refused, Malformed):
-            raise  # a download failed; the next turn tries again and needs the place
+        except (Unreachable, Refused, Malformed, Interrupted):
+            raise  # a download failed or training rests; a later turn needs the place
         except Exception:  # of a replaced part, e.g. a dataset that cannot read its card
             await self._decline(task, "a part of this device's program failed")
             raise
@@ -303,18 +352,69 @@ class Client:
 
     async def _deliver(self, update: TrainedUpdate, *, first_try: bool) -> Receipt | None:
         """Send and forget; an update that can never be counted is dropped, and said so."""
+        started_s, sent = self._clock.now_s(), False
         try:
             receipt = await deliver(self._transport, update, first_try=first_try)
+            sent = True
         except Refused as refusal:
             if refusal.reason not in FINAL_REFUSALS:
                 raise
+            self._learn(update, delivered=False, late=refusal.reason is Reason.ROUND_CLOSED)
             _log.warning("update of round %d is dropped: %s", update.task.round, refusal)
             self._folder.spool.clear()
             if refusal.reason in _FRUITLESS:
                 await self._decline(update.task, f"its update was refused as {refusal.reason}")
             return None
+        finally:
+            if first_try and not self._watched:
+                size = sum(map(len, update.frames))
+                seconds = self._clock.now_s() - started_s
+                self._links.transferred("up", size, seconds, whole=sent)
         self._folder.spool.clear()
+        self._learn(update, delivered=True)
         return receipt
+
+    def _learn(self, update: TrainedUpdate | None, *, delivered: bool, late: bool = False) -> None:
+        """Tell the steward how the attempt under way ended; of one before a restart nothing."""
+        attempt, self._attempt = self._attempt, None
+        if attempt is None:
+            return
+        task, choice, log = attempt.task, attempt.choice, attempt.log
+        log.end("upload")
+        plan = self._bench.plan
+        if plan is not None and plan.digest == task.plan:
+            sizes = tuple(plan.layout(stage).size for stage in range(plan.stages))
+            self._steward.knows_sizes(task.plan, sizes)
+        outcome = Outcome(
+            took_part=True,
+            delivered=delivered,
+            late=late,
+            stage=choice.stage,
+            dimension=None if plan is None else plan.layout(choice.stage).size,
+            examples=len(self._data),
+            steps=0 if update is None else update.commit.steps,
+            upload_bytes=None if update is None else sum(map(len, update.frames)),
+            seconds=max(0.0, self._clock.now_s() - attempt.arrived_s),
+            costs=log.costs,
+            after=log.last,
+        )
+        self._steward.ended(task, choice, outcome)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Attempt:
+    """A task under way, to be learned from when it has ended."""
+
+    task: Task
+    choice: Choice
+    log: PhaseLog
+    arrived_s: float
+
+
+def _training_s(task: Task, choice: Choice) -> float:
+    """Seconds after the task's arrival at which training stops."""
+    until_s = choice.train_until_s
+    return TRAINING_SHARE * task.deadline_s if until_s is None else until_s
 
 
 def _short(text: str) -> str:

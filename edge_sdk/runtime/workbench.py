@@ -7,12 +7,13 @@ from collections.abc import Callable
 
 from edge_sdk.datasets import ArrayDataset
 from edge_sdk.errors import Malformed
-from edge_sdk.interfaces import Clock, Dataset, Engine, KeepGoing, Transport
+from edge_sdk.interfaces import Dataset, Engine, KeepGoing, Transport
 from edge_sdk.plan import Plan, load_plan
 from edge_sdk.runtime.frames import has_diverged, model_weights, update_frames
 from edge_sdk.runtime.phases import PhaseLog
 from edge_sdk.runtime.spool import TrainedUpdate
 from edge_sdk.runtime.state import StateFolder
+from edge_sdk.runtime.trainer import Trainer
 from edge_sdk.runtime.training import run_in_thread
 from edge_sdk.values import Choice, Commit, Task, Trained, TrainSettings, Vector
 
@@ -44,7 +45,7 @@ class Workbench:
         make_engine: the engine for one stage of a plan.
         folder: keeps plans and the trained update.
         transport: where plans and models come from.
-        clock: tells when training must stop.
+        trainer: trains, and stops when it must.
     """
 
     def __init__(
@@ -54,13 +55,13 @@ class Workbench:
         *,
         folder: StateFolder,
         transport: Transport,
-        clock: Clock,
+        trainer: Trainer,
     ) -> None:
         self._data = self._fitted = data
         self._make_engine = make_engine
         self._folder = folder
         self._transport = transport
-        self._clock = clock
+        self._trainer = trainer
         self._fault: tuple[str, str] | None = None
         self._plan: Plan | None = None
         self._model: HeldModel | None = None
@@ -70,6 +71,11 @@ class Workbench:
     def model(self) -> HeldModel | None:
         """The version of the model held, if any."""
         return self._model
+
+    @property
+    def plan(self) -> Plan | None:
+        """The plan worked on last, if any."""
+        return self._plan
 
     def fault_of(self, digest: str) -> str | None:
         """What is wrong with this plan, if it is the last one found to be broken."""
@@ -91,6 +97,7 @@ class Workbench:
             Malformed: a download is not what the protocol says.
             Misuse: the data does not fit the plan.
             Unavailable: this machine cannot train the plan or save the update.
+            Interrupted: the device should rest; training goes on another time.
         """
         plan = await self._fetch_plan(task.plan)
         if isinstance(plan, NothingToSend):
@@ -153,14 +160,19 @@ class Workbench:
             batch_size=task.batch_size,
             learning_rate=task.learning_rate,
             seed=task.seed,
+            most_steps=choice.most_steps,
         )
 
         def work(keep_going: KeepGoing) -> Trained:
-            return self._engine_for(plan, choice.stage).train(
+            return self._trainer.train(
+                self._engine_for(plan, choice.stage),
                 weights,
                 self._fitted,
                 settings,
-                keep_going=lambda: keep_going() and self._clock.now_s() < stop_s,
+                task=task,
+                choice=choice,
+                keep_going=keep_going,
+                stop_s=stop_s,
             )
 
         return await run_in_thread(work)
