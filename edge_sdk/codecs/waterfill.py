@@ -297,7 +297,7 @@ def entropy_bits(numbers: NDArray[np.integer], *, table: int) -> float:
     counts = np.bincount(numbers - numbers.min())
     counts = counts[counts > 0]
     *each, whole = _log2(np.append(counts, len(numbers))).tolist()
-    bits = len(numbers) * whole - int(np.dot(counts, each))
+    bits = len(numbers) * int(whole) - int(np.dot(counts, each))
     return bits / len(_ROOTS) + table * len(counts)
 
 
