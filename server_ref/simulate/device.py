@@ -17,6 +17,7 @@ from edge_sdk.engines.select import select_engine
 from edge_sdk.errors import Unreachable
 from edge_sdk.interfaces import Dataset, Engine, KeepGoing, Policy
 from edge_sdk.plan import Plan
+from edge_sdk.runtime.books import Books
 from edge_sdk.runtime.client import Client
 from edge_sdk.runtime.state import StateFolder
 from edge_sdk.telemetry import ByteMeter, LinkMeter
@@ -409,6 +410,7 @@ class _LightState(StateFolder):
 
     def __init__(self, path: Path, plan: Plan) -> None:
         super().__init__(path, URL)
+        self.books = Books(None)
         self._plan = plan
         self._has_plan = False
         self._identity: Enrolled | None = None
