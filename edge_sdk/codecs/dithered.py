@@ -220,7 +220,7 @@ class Dithered:
         if not energies.any():
             return np.float32(0)
         budget = rate * blocks.dimension
-        chunks = -(-budget // (8 * chunk_bytes))
+        chunks = budget // (8 * chunk_bytes) + 1
         chunk_cost = FRAME_HEADER_BYTES + _HEAD_BYTES + 2 * _STREAM_BYTES * PHASES
         least = rate * float(sizes.sum()) / 2
         budget = max(budget - 8 * chunks * chunk_cost - len(sizes), least)
@@ -244,8 +244,8 @@ class Dithered:
         self, vector: Vector, tiling: Tiling, step: np.float32, seed: int, chunk_bytes: int
     ) -> list[bytes]:
         """Payloads in as few chunks as are found to hold them."""
-        count = max(1, int(self.rate * len(vector) / 8 / chunk_bytes), -(-len(vector) // MAX_SPAN))
-        count = min(count, tiling.blocks)
+        by_size = int(1.05 * self.rate * len(vector) / 8 / (chunk_bytes + FRAME_HEADER_BYTES)) + 1
+        count = min(max(by_size, -(-len(vector) // MAX_SPAN)), tiling.blocks)
         most = min(tiling.blocks, MAX_CHUNKS)
         while True:
             payloads: list[bytes] = []
