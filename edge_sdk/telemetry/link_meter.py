@@ -9,6 +9,9 @@ from edge_sdk.telemetry.bandwidth import (
 )
 from edge_sdk.values import Goodput
 
+FIRST_MARGIN = 0.5
+"""Of a rate seen once, which no prediction has been held against."""
+
 LEAST_PART_BYTES = 4096
 """A transfer that broke off tells a rate when this much of it had arrived."""
 
@@ -39,18 +42,20 @@ class LinkMeter:
             direction: where its larger body went.
             size_bytes: of that body, as far as it was handed over or read.
             seconds: from the request's first byte to the answer's last.
-            whole: whether the answer came. Of an upload without one, only bytes that the peer's
-                kernel confirmed count.
+            whole: whether the answer was the expected one. Of an upload without, the bytes that
+                the peer's kernel confirmed count. Where that cannot be told, those handed over
+                bound the rate from above, which counts where it lowers what was believed.
             tcp_before: what `getsockopt` gave for TCP_INFO before it, of the same connection.
             tcp_after: the same after it.
         """
         after = None if tcp_after is None else parse_tcp_info(tcp_after)
         before = None if tcp_before is None else parse_tcp_info(tcp_before)
         if not whole:
-            if direction == "up":
+            if direction == "up" and after is not None and after.acked_bytes is not None:
                 start = 0 if before is None else before.acked_bytes or 0
-                acked = None if after is None else after.acked_bytes
-                size_bytes = 0 if acked is None else min(size_bytes, max(0, acked - start))
+                size_bytes = min(size_bytes, max(0, after.acked_bytes - start))
+            elif direction == "up" and not self._lowers(size_bytes, seconds):
+                return
             if size_bytes < LEAST_PART_BYTES:
                 return
         rtt_s = None
@@ -60,6 +65,10 @@ class LinkMeter:
             Transfer(direction=direction, size_bytes=size_bytes, seconds=seconds, rtt_s=rtt_s)
         )
 
+    def _lowers(self, size_bytes: int, seconds: float) -> bool:
+        believed = self.estimate.rate("up")
+        return believed is not None and size_bytes < believed * seconds
+
     def goodput(self) -> Goodput | None:
         """The estimate as a reading carries it; None before any is known."""
         estimate = self.estimate
@@ -68,7 +77,7 @@ class LinkMeter:
         return Goodput(
             up_bytes_per_s=estimate.rate("up"),
             down_bytes_per_s=estimate.rate("down"),
-            up_margin=max(estimate.up_errors, default=0.0),
-            down_margin=max(estimate.down_errors, default=0.0),
+            up_margin=max(estimate.up_errors, default=FIRST_MARGIN),
+            down_margin=max(estimate.down_errors, default=FIRST_MARGIN),
             latency_s=LATENCY_RTTS * (estimate.min_rtt_s or 0.0),
         )

@@ -188,9 +188,10 @@ class HttpTransport:
         headers = {"Content-Type": FRAMES_TYPE, "Content-Length": str(size)}
         patience_s = size / self._limits.slowest_bytes_s
         path = UPDATE.format(run=task.run, round=task.round)
-        with self._watch("up", size):
+        with self._watch("up", 0) as handed:
+            body = self._stream(frames, handed)
             async with self._exchange(
-                "POST", path, data=self._stream(frames), headers=headers, patience_s=patience_s
+                "POST", path, data=body, headers=headers, patience_s=patience_s
             ) as response:
                 return await self._answer(Progress, response)
 
@@ -311,9 +312,10 @@ class HttpTransport:
                     tcp_after=self._kernel.look(),
                 )
 
-    async def _stream(self, frames: Sequence[bytes]) -> AsyncIterator[bytes]:
+    async def _stream(self, frames: Sequence[bytes], handed: list[int]) -> AsyncIterator[bytes]:
         for frame in frames:
             self._count_sent(len(frame))
+            handed[0] += len(frame)
             yield frame
 
     # ------------------------------------------------------------------ answers
