@@ -27,7 +27,7 @@ from edge_sdk.engines.tally import Step, Tally
 from edge_sdk.errors import Corrupt, Misuse
 from edge_sdk.interfaces import Batch, Dataset, KeepGoing
 from edge_sdk.plan import Plan, TensorSpec
-from edge_sdk.plan.conventions import CORRECT, COUNTED, LEARNING_RATE, LOSS, new_name
+from edge_sdk.plan.conventions import CORRECT, COUNTED, LEARNING_RATE, LOSS, PROXIMITY, new_name
 from edge_sdk.values import (
     Checkpoint,
     Evaluation,
@@ -108,6 +108,11 @@ class OnnxRuntimeEngine:
 
         Optimizer state starts at zero. When `keep_going` ends it, a checkpoint comes with it.
 
+        `settings.proximity` is FedProx's mu (Li et al., arXiv 1812.06127). A plan made with
+        `proximal` has the term in its gradient. With other plans the pull comes after each step,
+        apart from the optimizer: w -= rate * mu * (w - start), as weight decay is decoupled in
+        AdamW; for plain SGD the two differ only in the order of gradient and pull.
+
         Args:
             weights: to start from.
             data: a dataset, or any iterable of batches `(inputs, targets)`, which is then gone
@@ -115,7 +120,8 @@ class OnnxRuntimeEngine:
             settings: epochs, learning rate and, of a dataset, batch size and seed of the order.
             keep_going: asked before every step; training stops there when it answers False.
             progress: told of every step when it has run.
-            proximity: weight of FedProx's term, of a plan made with `proximal`.
+            proximity: FedProx's mu, of a plan made with `proximal` only; instead of that of
+                `settings`.
             correction: added to every gradient, layout order, of a plan made with `correction`.
             resumed: go on from there; all else must be as it was.
 
@@ -130,12 +136,15 @@ class OnnxRuntimeEngine:
         steps = _Steps(self._session_to_train(), self._layout, self._trained, self._state)
         steps.load(weights, resumed)
         rate = {LEARNING_RATE: np.array(settings.learning_rate, np.float32)}
+        asked = proximity or settings.proximity
+        in_graph = PROXIMITY in self._train_inputs
+        pull = 0.0 if in_graph or proximity else settings.learning_rate * asked
         further = FurtherInputs(
             self._train_inputs,
             self._layout,
             weights,
             seed=settings.seed,
-            proximity=proximity,
+            proximity=asked if in_graph or proximity else 0.0,
             correction=correction,
             piece_size=self._piece_size,
             runs=0 if resumed is None else resumed.runs,
@@ -149,6 +158,8 @@ class OnnxRuntimeEngine:
             loss = 0.0
             for run in further.runs(batch):
                 loss += run.share * steps.step({**self._feeds(run.batch), **run.feeds, **rate})
+            if pull:
+                steps.pull(weights, share=min(pull, 1.0))
             step = tally.count(loss, examples=len(batch[0]))
             if progress is not None:
                 progress(step)
@@ -350,6 +361,13 @@ class _Steps:
         self._binding, self._other = self._other, self._binding
         self._now, self._next = self._next, self._now
         return loss
+
+    def pull(self, start: Vector, *, share: float) -> None:
+        """Move the weights that train this share of the way back to `start`."""
+        tensors = self._layout.split(np.ascontiguousarray(start))
+        for name, buffer in self._now.items():
+            now = buffer.numpy()
+            buffer.update_inplace(now - np.float32(share) * (now - tensors[name]))
 
     def weights(self) -> Vector:
         """A copy of the current weights, layout order."""

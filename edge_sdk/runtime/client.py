@@ -57,6 +57,9 @@ TRAINING_SHARE = 0.8
 _FRUITLESS = frozenset({Reason.MISMATCH, Reason.NOT_FINITE, Reason.TOO_LARGE, Reason.CONFLICT})
 """Refusals of an update while its round goes on: training for it again would end the same way."""
 
+_KEPT = frozenset({Reason.ROUND_CLOSED, Reason.NOT_ADMITTED, Reason.STALE_MODEL})
+"""Refusals of an update that is good in itself: where residuals are kept, it goes into them."""
+
 REST_S = 60.0
 """How long a device that may not work now waits before it looks again."""
 
@@ -298,11 +301,14 @@ class Client:
             raise Misuse("the join token is not of the form the operator gives out") from None
 
     def _check_in(self) -> CheckIn:
-        held = self._bench.model
+        held, memory = self._bench.model, self._folder.spool.carried()
+        run = held.run if held is not None else memory.run if memory is not None else None
         return CheckIn(
             wait_s=self._wait_s,
-            holds_run=None if held is None else held.run,
+            holds_run=run,
             holds_version=None if held is None else held.version,
+            holds_stage=None if held is None else held.stage,
+            memory_round=memory.round if memory is not None and memory.run == run else None,
             report=self._steward.report(),
         )
 
@@ -361,7 +367,10 @@ class Client:
                 raise
             self._learn(update, delivered=False, late=refusal.reason is Reason.ROUND_CLOSED)
             _log.warning("update of round %d is dropped: %s", update.task.round, refusal)
-            self._folder.spool.clear()
+            if refusal.reason in _KEPT:
+                self._folder.spool.settle(update, ())
+            else:
+                self._folder.spool.drop(update)
             if refusal.reason in _FRUITLESS:
                 await self._decline(update.task, f"its update was refused as {refusal.reason}")
             return None
@@ -370,7 +379,7 @@ class Client:
                 size = sum(map(len, update.frames))
                 seconds = self._clock.now_s() - started_s
                 self._links.transferred("up", size, seconds, whole=sent)
-        self._folder.spool.clear()
+        self._folder.spool.settle(update, receipt.chunks)
         self._learn(update, delivered=True)
         return receipt
 

@@ -3,13 +3,14 @@
 import dataclasses
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from edge_sdk.datasets import ArrayDataset
 from edge_sdk.errors import Malformed
 from edge_sdk.interfaces import Dataset, Engine, KeepGoing, Transport
-from edge_sdk.plan import Plan, load_plan
-from edge_sdk.runtime.frames import has_diverged, model_weights, update_frames
+from edge_sdk.plan import Plan, Segments, load_plan, read_model
+from edge_sdk.runtime.carrying import before_sending
+from edge_sdk.runtime.frames import codec_for, has_diverged, update_frames
 from edge_sdk.runtime.phases import PhaseLog
 from edge_sdk.runtime.spool import TrainedUpdate
 from edge_sdk.runtime.state import StateFolder
@@ -27,7 +28,8 @@ class HeldModel:
     run: str
     version: int
     stage: int
-    weights: Vector = dataclasses.field(repr=False)
+    segments: Mapping[int, Vector] = dataclasses.field(repr=False)
+    """By number, those of the stage."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -64,6 +66,7 @@ class Workbench:
         self._trainer = trainer
         self._fault: tuple[str, str] | None = None
         self._plan: Plan | None = None
+        self._segments: tuple[str, Segments] | None = None
         self._model: HeldModel | None = None
         self._engine: tuple[str, int, Engine] | None = None
 
@@ -141,16 +144,44 @@ class Workbench:
         held = self._model
         wanted = (task.run, task.model_version, choice.stage)
         if held is None or (held.run, held.version, held.stage) != wanted:
-            # Always a snapshot: version 1 of the format knows no other model frames.
-            data = await self._transport.model(task.run, task.model_version, have=None)
-            weights = model_weights(
-                data,
-                run=task.run,
-                version=task.model_version,
-                dimension=plan.layout(choice.stage).size,
-            )
-            held = self._model = HeldModel(*wanted, weights)
-        return held.weights
+            segments = await self._fetch_segments(plan, task, choice.stage, held)
+            held = self._model = HeldModel(*wanted, segments)
+        return self._segments_of(plan).gather(held.segments, choice.stage)
+
+    async def _fetch_segments(
+        self, plan: Plan, task: Task, stage: int, held: HeldModel | None
+    ) -> Mapping[int, Vector]:
+        """The stage's segments in the task's version.
+
+        The plan's own weights are version 0, so every device holds that one at least.
+        """
+        segments = self._segments_of(plan)
+        wanted = segments.of_stage(stage)
+        have, held_stage = 0, None
+        vectors: Mapping[int, Vector]
+        if held is not None and held.run == task.run and 0 < held.version <= task.model_version:
+            have, held_stage, vectors = held.version, held.stage, held.segments
+        else:
+            whole = plan.whole_weights()
+            vectors = {segment.number: segment.where.take(whole) for segment in wanted}
+        if task.model_version == 0:
+            return vectors
+        data = await self._transport.model(
+            task.run, task.model_version, have=have, stage=stage, held_stage=held_stage
+        )
+        return read_model(
+            data,
+            run=task.run,
+            version=task.model_version,
+            segments=wanted,
+            held=vectors,
+            have=have,
+        )
+
+    def _segments_of(self, plan: Plan) -> Segments:
+        if self._segments is None or self._segments[0] != plan.digest:
+            self._segments = (plan.digest, plan.segments())
+        return self._segments[1]
 
     async def _train(
         self, plan: Plan, weights: Vector, task: Task, choice: Choice, *, stop_s: float
@@ -161,6 +192,7 @@ class Workbench:
             learning_rate=task.learning_rate,
             seed=task.seed,
             most_steps=choice.most_steps,
+            proximity=task.proximity,
         )
 
         def work(keep_going: KeepGoing) -> Trained:
@@ -200,9 +232,17 @@ class Workbench:
             return NothingToSend("training found no time for a step")
         if has_diverged(delta):
             return NothingToSend("training diverged")
+        segments = self._segments_of(plan)
+        where = segments.stage(choice.stage)
+        sent = before_sending(
+            delta, task, self._folder.spool.carried(), where=where, size=segments.size
+        )
+        if sent is None:
+            return NothingToSend("the memory that the server goes on from is lost")
         loss = trained.loss if trained.loss is not None and math.isfinite(trained.loss) else None
+        codec = codec_for(sent.vector, task, choice, plan.layout(choice.stage))
         frames = update_frames(
-            delta, task, choice, examples=trained.examples, layout=plan.layout(choice.stage)
+            sent.vector, task, codec, stage=choice.stage, examples=trained.examples
         )
         log.end("encode")
         commit = Commit(
@@ -210,11 +250,11 @@ class Workbench:
             examples=trained.examples,
             steps=trained.steps,
             loss=loss,
-            codec=choice.codec,
+            codec=codec.spec,
             why=choice.why,
             costs=log.costs if task.report_costs else (),
         )
-        update = TrainedUpdate(task, commit, tuple(frames))
+        update = TrainedUpdate(task, commit, tuple(frames), sent.owed, where)
         self._folder.spool.save(update)
         _log.info(
             "round %d: %d steps on %d examples, loss %s; %d bytes in %d chunks",

@@ -1,9 +1,12 @@
+import dataclasses
+
 import numpy as np
 import onnx
 import pytest
 from numpy.typing import NDArray
 from onnx import parser
 
+from edge_sdk.authoring import build_plan, zoo
 from edge_sdk.datasets import ArrayDataset
 from edge_sdk.engines.onnxruntime import OnnxRuntimeEngine
 from edge_sdk.engines.schedule import epoch_seed
@@ -257,3 +260,17 @@ def test_epochs_see_different_orders() -> None:
     seeds = {epoch_seed(3, epoch) for epoch in range(100)} | {epoch_seed(4, 0)}
     assert len(seeds) == 101
     assert all(0 <= seed < 2**53 for seed in seeds)
+
+
+def test_fedprox_pulls_towards_the_start_also_where_the_graph_has_no_term() -> None:
+    plan = build_plan(zoo.mlp((4,), 3, hidden=(8,)), loss="cross-entropy", name="pulled")
+    data = ArrayDataset(np.random.default_rng(1).standard_normal((40, 4)), np.arange(40) % 3)
+    start, rate = plan.initial_weights(), 0.1
+    step = TrainSettings(batch_size=40, learning_rate=rate, seed=3)
+    engine = OnnxRuntimeEngine(plan)
+    free = engine.train(start, data.fit(plan), step).weights
+    pulled = engine.train(start, data.fit(plan), dataclasses.replace(step, proximity=2.0)).weights
+    share = np.float32(rate * 2.0)
+    assert np.array_equal(pulled, free - share * (free - start))
+    held = engine.train(start, data.fit(plan), dataclasses.replace(step, proximity=99.0)).weights
+    np.testing.assert_allclose(held, start, atol=1e-6)

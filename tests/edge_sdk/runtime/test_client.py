@@ -57,7 +57,7 @@ TASK = Task(
     run=RUN,
     round=1,
     plan=hashlib.sha256(PLAN).hexdigest(),
-    model_version=0,
+    model_version=1,
     codecs=("float32",),
     seed=77,
     epochs=2,
@@ -69,7 +69,7 @@ CHUNKS = 6  # 603 float32 values in frames of at most 512 bytes
 
 
 def task(number: int) -> Task:
-    return dataclasses.replace(TASK, round=number, model_version=number - 1, seed=70 + number)
+    return dataclasses.replace(TASK, round=number, model_version=number, seed=70 + number)
 
 
 def make_client(
@@ -217,6 +217,15 @@ async def test_a_model_already_held_is_not_fetched_again(tmp_path: Path) -> None
     await client.participate()
     await client.participate()
     assert [name for name, _ in link.calls].count("model") == 1
+
+
+async def test_version_0_is_the_plans_own_weights_and_is_not_fetched(tmp_path: Path) -> None:
+    peer = server(dataclasses.replace(TASK, model_version=0), TASK)
+    link = FlakyTransport(peer, [])
+    client = make_client(tmp_path, link)
+    await client.participate()
+    assert [name for name, _ in link.calls].count("model") == 0
+    assert peer.counted == {1: 1}
 
 
 # ---------------------------------------------------------------------- never lose an update

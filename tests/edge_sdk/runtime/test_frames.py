@@ -2,22 +2,19 @@ import dataclasses
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from edge_sdk.codecs import codec_from_spec
+from edge_sdk.codecs import Float32, codec_from_spec, frame_ids
+from edge_sdk.codecs.auto import admitted_ids
 from edge_sdk.codecs.fedzip import FedZip
 from edge_sdk.codecs.lowrank import LowRank
 from edge_sdk.codecs.lowrank_factors import Matrix
-from edge_sdk.errors import Malformed, Misuse
+from edge_sdk.errors import Misuse
 from edge_sdk.runtime.frames import (
-    fitted_codec,
+    codec_for,
     has_diverged,
     known_codecs,
-    model_weights,
     update_frames,
 )
-from edge_sdk.testing import snapshot_frames
 from edge_sdk.values import Choice, Layout, Parameter, Task
 from edge_sdk.wire import unpack
 
@@ -33,60 +30,10 @@ TASK = Task(
     deadline_s=60.0,
     chunk_bytes=512,
 )
-LAYOUT = Layout((Parameter("w", (200, 3)), Parameter("b", (3,))))
-CHOICE = Choice(takes_part=True, codec="float32", why="test")
-
-
-def model(size: int = SIZE, *, run: str = RUN, version: int = 5) -> bytes:
-    weights = np.linspace(0, 1, size).astype(np.float32)
-    return snapshot_frames(weights, run=run, version=version)
-
-
-def test_a_model_is_read_exactly() -> None:
-    weights = model_weights(model(2500), run=RUN, version=5, dimension=2500)
-    np.testing.assert_array_equal(weights, np.linspace(0, 1, 2500).astype(np.float32))
-
-
-@pytest.mark.parametrize(
-    "wrong",
-    [
-        b"",
-        model()[:-1],
-        model()[: len(model()) // 2],
-        model() + model(),
-        model(2500)[:4096],
-        model(version=9),
-        model(SIZE + 1),
-        model(run="f" * 16),
-        b"".join(update_frames(np.ones(SIZE, np.float32), TASK, CHOICE, examples=1, layout=LAYOUT)),
-    ],
-    ids=[
-        "empty",
-        "cut",
-        "half",
-        "twice",
-        "one chunk of several",
-        "other version",
-        "other size",
-        "other run",
-        "an update",
-    ],
-)
-def test_a_model_that_is_not_the_one_asked_for_is_refused(wrong: bytes) -> None:
-    with pytest.raises(Malformed):
-        model_weights(wrong, run=RUN, version=5, dimension=SIZE)
-
-
-@given(at=st.integers(0, len(model()) - 1), mask=st.integers(1, 255))
-def test_a_flipped_bit_never_gives_another_model(at: int, mask: int) -> None:
-    broken = bytearray(model())
-    broken[at] ^= mask
-    with pytest.raises(Malformed):
-        model_weights(bytes(broken), run=RUN, version=5, dimension=SIZE)
 
 
 def test_frames_say_all_that_the_task_said_and_stay_under_its_limit() -> None:
-    frames = update_frames(np.ones(SIZE, np.float32), TASK, CHOICE, examples=31, layout=LAYOUT)
+    frames = update_frames(np.ones(SIZE, np.float32), TASK, Float32(), stage=0, examples=31)
     assert len(frames) > 1
     for index, raw in enumerate(frames):
         frame = unpack(raw)
@@ -99,19 +46,33 @@ def test_frames_say_all_that_the_task_said_and_stay_under_its_limit() -> None:
 @pytest.mark.parametrize("spec", ["lowrank:rate=2", "fedzip:keep=0.5"])
 def test_codecs_that_know_tensors_are_told_where_they_lie(spec: str) -> None:
     layout = Layout((Parameter("b", (8,)), Parameter("w", (40, 30))))
-    codec = fitted_codec(spec, layout)
+    vector = np.ones(layout.size, np.float32)
+    choice = Choice(takes_part=True, codec=spec, why="test")
+    codec = codec_for(vector, TASK, choice, layout)
     assert isinstance(codec, LowRank | FedZip)
     if isinstance(codec, LowRank):
         assert codec.matrices == (Matrix(8, 40, 30),)
     else:
         assert codec.layout == layout
     assert codec.spec == codec_from_spec(spec).spec, "what is said of it stays the same"
-    assert fitted_codec("eden:bits=2", layout) == codec_from_spec("eden:bits=2")
+
+
+def test_an_auto_choice_comes_to_a_codec_that_the_server_takes() -> None:
+    offer = "auto:rate=0.5"
+    vector = np.random.Generator(np.random.PCG64(1)).standard_normal(20_000).astype(np.float32)
+    choice = Choice(takes_part=True, codec=offer, why="test")
+    layout = Layout((Parameter("w", (20_000,)),))
+    task = dataclasses.replace(TASK, codecs=(offer,), chunk_bytes=4096)
+    codec = codec_for(vector, task, choice, layout)
+    assert frame_ids(codec) in admitted_ids(offer)
+    frames = update_frames(vector, task, codec, stage=0, examples=1)
+    assert 0.4 < 8 * sum(map(len, frames)) / len(vector) < 0.55
+    assert known_codecs((offer, "auto:rate=x")) == (offer,)
 
 
 def test_what_no_codec_takes_is_the_programs_fault() -> None:
     with pytest.raises(Misuse):
-        update_frames(np.full(3, np.nan, np.float32), TASK, CHOICE, examples=1, layout=LAYOUT)
+        update_frames(np.full(3, np.nan, np.float32), TASK, Float32(), stage=0, examples=1)
     odd = dataclasses.replace(TASK, codecs=("float32", "quantum:bits=0", "float16"))
     assert known_codecs(odd.codecs) == ("float32", "float16")
 
