@@ -5,10 +5,11 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from benchmarks.contenders import CHUNK_BYTES, encode_once
+from benchmarks.contenders import encode_once
 from benchmarks.fleet import Fleet
 from edge_sdk.codecs import memory
 from edge_sdk.codecs.shrinkage import Stated, judge
+from edge_sdk.codecs.stated import stated_error
 from edge_sdk.errors import Corrupt
 from edge_sdk.interfaces import Codec
 from edge_sdk.values import Piece, Place, Vector
@@ -30,7 +31,7 @@ class Scheme:
     artemis: bool = False
     """Devices send differences to a memory whose mean the server holds (PP2)."""
     shrink: bool = False
-    """The server shrinks a mean that is mostly noise, by the errors that `forecast` states."""
+    """The server shrinks a mean that is mostly noise, by the errors that updates state."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -126,7 +127,7 @@ class _Run:
         payloads = encode_once(codec, update, seed=seed)
         self._bytes += sum(HEADER_BYTES + len(payload) for payload in payloads)
         self._updates += 1
-        vnmse = self._stated(codec, update)
+        vnmse = stated_error(codec, payloads) or 0.0
         everything = [(0, len(payloads))]
         if self._scheme.artemis:
             self._kept[device] = memory.memory_after(
@@ -147,13 +148,6 @@ class _Run:
             for index, payload in enumerate(payloads)
         ]
         return _Sent(pieces, float(len(self._fleet.devices[device])), vnmse)
-
-    def _stated(self, codec: Codec, update: Vector) -> float:
-        """The error the codec predicts, where the scheme uses it."""
-        forecast = getattr(codec, "forecast", None)
-        if forecast is None or not (self._scheme.shrink or self._scheme.artemis):
-            return 0.0
-        return float(forecast(update, chunk_bytes=CHUNK_BYTES).error)
 
     def _mean(self, sent: Sequence[_Sent]) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
         total = WeightedSum(len(self._weights))

@@ -27,8 +27,10 @@ from types import MappingProxyType
 import numpy as np
 
 from benchmarks.cohort import Outcome, Scheme, least_bytes, run
+from benchmarks.contenders import CHUNK_BYTES
 from benchmarks.fleet import FLEETS, Fleet
 from edge_sdk.codecs import Eden, Float32
+from edge_sdk.codecs.auto import choose
 from edge_sdk.codecs.blockwise import Blockwise
 from edge_sdk.codecs.deadzone import DeadZone
 from edge_sdk.codecs.eden_entropy import EdenEntropy
@@ -36,6 +38,8 @@ from edge_sdk.codecs.fedzip import FedZip
 from edge_sdk.codecs.lowrank import LowRank, matrices_of
 from edge_sdk.codecs.sign import Sign
 from edge_sdk.codecs.topk import TopK
+from edge_sdk.interfaces import Codec
+from edge_sdk.values import Vector
 
 LOST = 0.005
 """How far below float32 an accuracy may lie to count as its equal."""
@@ -72,6 +76,15 @@ def _lowrank(rate: float) -> Scheme:
     return Scheme(f"lowrank {rate:g}", lambda fleet, _: LowRank(rate, matrices_of(fleet.layout)))
 
 
+def _auto(rate: float) -> Scheme:
+    """The automatic choice, and the server shrinks by what the updates state."""
+
+    def chosen(fleet: Fleet, update: Vector) -> Codec:
+        return choose(update, rate=rate, chunk_bytes=CHUNK_BYTES, layout=fleet.layout).codec
+
+    return Scheme(f"auto {rate:g}", chosen, shrink=True)
+
+
 def _eden_entropy(rate: float) -> Scheme:
     return Scheme(f"eden-entropy {rate:g}", lambda _fleet, _update: EdenEntropy(rate))
 
@@ -85,6 +98,7 @@ SCHEMES: tuple[Scheme, ...] = (
     *(_blockwise(rate) for rate in (0.01, 0.033, 0.104, 0.5)),
     *(_blockwise(rate, " shrunk", shrink=True) for rate in (0.01, 0.033)),
     Scheme("blockwise 0.5 Artemis", lambda _fleet, _update: Blockwise(0.5), artemis=True),
+    *(_auto(rate) for rate in (0.033, 0.104, 0.5)),
     *(_lowrank(rate) for rate in (0.104, 0.5)),
     *(_eden_entropy(rate) for rate in (0.05, 0.104, 0.5)),
     Scheme("eden 1", lambda _fleet, _update: Eden(1)),

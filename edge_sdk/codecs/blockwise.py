@@ -67,11 +67,11 @@ _LEAST_BYTES = 4
 _TRIES = 3
 """How often the number of chunks is raised because a pilot's chunk was too large."""
 _SMALL_BITS = 1 << 14
-"""Pilots of smaller updates are coded whole, and there may be two: what groups cost once each
-matters more to them."""
+"""Smaller updates may take a second pilot and code more of it: what groups cost once each matters
+more to them."""
 _NEARLY_ONE = 3
 """Levels so far apart still make a group that the pilot need not code."""
-_CLOSE = 0.01
+_CLOSE = 0.05
 """A pilot within this share of its forecast needs no second one."""
 CODING = 0
 """Purpose of the update's own random numbers; those of the pilots are 1 and 2."""
@@ -272,7 +272,7 @@ def corrected(
             Draft.of(plan, vector, sums, seed, purpose, part=slice(index, None, chunks))
             for index in range(tries)
         )
-        mixed = -1 if bits < _SMALL_BITS else _NEARLY_ONE
+        mixed = 1 if bits < _SMALL_BITS else _NEARLY_ONE
         tried, expected = zip(*(pilot.tried(mixed=mixed) for pilot in pilots), strict=True)
         ratio = (sum(tried) + _PRIOR_BITS) / (sum(expected) + _PRIOR_BITS)
         plan = plan_for(spread, plan.block, plan.lowest, bits / ratio, near=plan.step)
