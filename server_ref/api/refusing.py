@@ -19,7 +19,7 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 BUG_RETRY_S = 60.0
 
-PATIENT = frozenset({"check_in", "events", "commit"})
+PATIENT = frozenset({"check_in", "events", "commit", "split"})
 """Calls that may wait for something by their nature."""
 
 REQUEST_ID = "X-Request-ID"
@@ -69,11 +69,11 @@ async def _answer(call: Call, exchange: Exchange) -> web.StreamResponse:
     except (Refused, Malformed) as error:
         response = refusal_response(error)
         _tell(exchange, error)
-        log.info("%s %s refused: %s", exchange.request.method, exchange.request.path, error)
+        log.info("%s %s refused: %s", exchange.request.method, exchange.request.raw_path, error)
     except ConnectionError:
         raise
     except Exception:
-        log.exception("%s %s failed", exchange.request.method, exchange.request.path)
+        log.exception("%s %s failed", exchange.request.method, exchange.request.raw_path)
         bug = Refused(Reason.BUSY, "the server failed; this is a bug", retry_after_s=BUG_RETRY_S)
         response = refusal_response(bug, status=500)
     exchange.bytes_down += len(response.body or b"") if isinstance(response.body, bytes) else 0
