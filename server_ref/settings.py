@@ -20,8 +20,9 @@ from pydantic_settings import (
 
 from edge_sdk.codecs import codec_from_spec
 from edge_sdk.codecs.auto import auto_from_spec
+from edge_sdk.codecs.rows import rows_codec
 from edge_sdk.errors import Misuse, Unsupported
-from edge_sdk.values import STRICT, CodecSpec, Memory, Seed, Stage
+from edge_sdk.values import STRICT, CodecSpec, Memory, Seed, Stage, Way
 
 Weighing = Literal["examples", "error", "equal"]
 OptimizerName = Literal["fedavg", "momentum", "fedadam"]
@@ -56,6 +57,10 @@ class Terms:
     optimizer: OptimizerName = "fedavg"
     server_learning_rate: Annotated[float, Field(gt=0, le=1e3)] = 1.0
     server_momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    ways: Annotated[tuple[Way, ...], Field(min_length=1, max_length=2)] = ("full",)
+    split_activations: CodecSpec | None = None
+    split_gradients: CodecSpec = "eden:bits=4"
+    split_correction: Annotated[float, Field(ge=0, le=1e6)] = 0.0
 
 
 class Settings(BaseSettings):
@@ -133,6 +138,20 @@ class Settings(BaseSettings):
     server_momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
     proximity: Annotated[float, Field(ge=0, le=1e3)] = 0.0
     """FedProx's mu: devices are pulled towards the model they began with."""
+
+    ways: Annotated[tuple[Way, ...], Field(min_length=1, max_length=2)] = ("full",)
+    """How devices may train, preferred first: `full`, or `split` with this server, or either."""
+    split_activations: CodecSpec | None = None
+    """Codec of activations; a product quantizer of eight numbers and eight centroids where not
+    given."""
+    split_gradients: CodecSpec = "eden:bits=4"
+    """Codec of the gradients that split devices get back."""
+    split_correction: Annotated[float, Field(ge=0, le=1e6)] = 0.0
+    """FedLite's lambda."""
+    split_sessions: Annotated[int, Field(ge=1, le=100_000)] = 256
+    """Split sessions in memory at once, each with a copy of the server's part."""
+    split_idle_s: Annotated[float, Field(gt=0, le=1e6)] = 120.0
+    """A split session's connection that is silent for so long is closed; its work is kept."""
     evaluate: Path | None = None
     """npz with `x_test` and `y_test`: measure every version on it."""
     run_seed: Seed | None = None
@@ -183,8 +202,18 @@ class Settings(BaseSettings):
         except (Misuse, Unsupported) as error:
             raise ValueError(str(error)) from None
 
+    @field_validator("split_activations", "split_gradients")
+    @classmethod
+    def _known_rows_codecs(cls, spec: str | None) -> str | None:
+        try:
+            return None if spec is None else rows_codec(spec).spec
+        except (Misuse, Unsupported) as error:
+            raise ValueError(str(error)) from None
+
     @model_validator(mode="after")
     def _consistent(self) -> Self:
+        if "split" in self.ways and self.memory == "artemis":
+            raise ValueError("Artemis memories do not go with split learning")
         if self.least_updates > self.cohort:
             raise ValueError("min_updates is larger than cohort: no round could be published")
         if (self.tls_cert is None) != (self.tls_key is None):
@@ -231,6 +260,10 @@ class Settings(BaseSettings):
             optimizer=self.optimizer,
             server_learning_rate=self.server_learning_rate,
             server_momentum=self.server_momentum,
+            ways=self.ways,
+            split_activations=self.split_activations,
+            split_gradients=self.split_gradients,
+            split_correction=self.split_correction,
         )
 
 

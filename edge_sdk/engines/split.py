@@ -17,20 +17,33 @@ would make alone.
 """
 
 import dataclasses
+import math
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edge_sdk.codecs.product import Rows
 from edge_sdk.codecs.rows import RowsCodec, decode_rows, rows_codec
-from edge_sdk.errors import Corrupt
+from edge_sdk.errors import Corrupt, Misuse
+from edge_sdk.plan import Plan
 from edge_sdk.wire.batch import BatchKind, BatchMessage, batch_seed, pack_batch
 
 Array = NDArray[np.generic]
 Floats = NDArray[np.float32]
 
-DEFAULT_ACTIVATIONS = "product:q=288,l=8"
-DEFAULT_GRADIENTS = "eden:bits=4"
+_WIDTH, _CENTROIDS = 8, 8
+
+
+def default_activations(plan: Plan) -> str:
+    """A product quantizer for the plan's first cut: eight numbers a subvector, eight centroids.
+
+    Raises:
+        Misuse: the plan has no split.
+    """
+    if plan.split is None:
+        raise Misuse(f"{plan.name} has no split")
+    numbers = math.prod(plan.split.cuts[0].shape)
+    return f"product:q={-(-numbers // _WIDTH)},l={_CENTROIDS}"
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from edge_sdk.errors import Misuse
 from edge_sdk.plan.manifest import Manifest
+from edge_sdk.plan.split import DEVICE_PARTS, device_parts
 from edge_sdk.values import Layout, Vector
 
 MOST_SEGMENTS = 255
@@ -90,6 +91,7 @@ class Segments:
         self._stages = [stage.parameters for stage in manifest.stages]
         parts = manifest.split.parts if manifest.split else ()
         self._parts = [part.parameters for part in parts]
+        self._on_device = frozenset(device_parts(len(parts))) if parts else frozenset[int]()
         self._positions = self._grouped()
         if len(self._positions) > MOST_SEGMENTS:
             raise Misuse(f"a plan of {len(self._positions)} segments, {MOST_SEGMENTS} at most")
@@ -111,12 +113,17 @@ class Segments:
         return self._layout.size
 
     def of_stage(self, stage: int) -> tuple[Segment, ...]:
-        """The segments that make up a stage's vector, by number."""
+        """The segments that make up a stage's vector, by number.
+
+        Here and below, stage `DEVICE_PARTS` is what a device trains of a split.
+        """
+        if stage == DEVICE_PARTS and self._parts:
+            return tuple(segment for segment in self.all if segment.parts & self._on_device)
         return tuple(segment for segment in self.all if stage in segment.stages)
 
     def stage(self, stage: int) -> Spans:
         """A stage's vector in the whole one."""
-        return self._spans(self._stages[stage], range(len(self._sizes)))
+        return self._spans(self._of(stage), range(len(self._sizes)))
 
     def part(self, part: int) -> Spans:
         """A part's vector in the whole one."""
@@ -124,7 +131,7 @@ class Segments:
 
     def within(self, segment: Segment, stage: int) -> Spans:
         """A segment of `stage` in the stage's vector."""
-        return self._spans(tuple(self._positions.values())[segment.number], self._stages[stage])
+        return self._spans(tuple(self._positions.values())[segment.number], self._of(stage))
 
     def gather(self, held: Mapping[int, Vector], stage: int) -> Vector:
         """A stage's vector from those of its segments, by number; a new array."""
@@ -132,6 +139,12 @@ class Segments:
         for segment in self.of_stage(stage):
             self.within(segment, stage).put(held[segment.number], vector)
         return vector
+
+    def _of(self, stage: int) -> Sequence[int]:
+        """Positions of the parameters of a stage's vector."""
+        if stage == DEVICE_PARTS and self._parts:
+            return sorted(i for part in self._on_device for i in self._parts[part])
+        return self._stages[stage]
 
     def _grouped(self) -> dict[tuple[frozenset[int], frozenset[int]], tuple[int, ...]]:
         """Positions of parameters by stages and parts, in order of the first; no empty ones."""

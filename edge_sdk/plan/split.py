@@ -15,6 +15,18 @@ from edge_sdk.plan.manifest import (
 )
 from edge_sdk.values import Layout, Parameter
 
+SERVER_PART = 1
+"""The part of a split that the server trains: the last of two, the middle of three."""
+
+DEVICE_PARTS = 254
+"""Stage number that stands for all parts of the device together, where frames and downloads name a
+stage: no stage of a plan with a split has it. Their parameters follow in the plan's order."""
+
+
+def device_parts(parts: int) -> tuple[int, ...]:
+    """The parts that the device trains, of a split into `parts`."""
+    return tuple(part for part in range(parts) if part != SERVER_PART)
+
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class PartGraphs:

@@ -8,6 +8,7 @@ from typing import Literal
 from aiohttp import web
 
 from edge_sdk import protocol as p
+from edge_sdk.protocol.split import SPLIT
 from edge_sdk.values import (
     CheckIn,
     Commit,
@@ -28,7 +29,17 @@ from edge_sdk.values import (
     Task,
     Wait,
 )
-from server_ref.api import devices, downloads, live, metrics, openapi, operator, page, updates
+from server_ref.api import (
+    devices,
+    downloads,
+    live,
+    metrics,
+    openapi,
+    operator,
+    page,
+    split,
+    updates,
+)
 from server_ref.api.exchange import Api
 from server_ref.api.openapi import Bytes, Route
 from server_ref.api.refusing import handler_of
@@ -70,6 +81,7 @@ ROUTES: tuple[Route, ...] = (
     _device("GET", p.UPDATE, updates.progress, Progress),
     _device("POST", p.COMMIT, updates.commit, Receipt, Commit),
     _device("POST", p.DECLINE, updates.decline, Wait, Decline),
+    _device("GET", SPLIT, split.split, Bytes("application/vnd.edge-sdk.batches")),
     _operator("GET", p.RUNS, operator.runs, tuple[RunSummary, ...]),
     _operator("GET", p.RUN, operator.run, RunSummary),
     _operator("GET", p.COSTS, operator.costs, Costs),

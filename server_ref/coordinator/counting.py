@@ -27,13 +27,23 @@ class Counting:
         worker: one thread: what is submitted first is done first.
         tally: takes updates in.
         longest: norm of the longest update that is usable.
+        finish: makes of a decoded update what is counted; adds the server's half of a split.
     """
 
-    def __init__(self, log: ChunkLog, worker: Executor, tally: Tally, *, longest: float) -> None:
+    def __init__(
+        self,
+        log: ChunkLog,
+        worker: Executor,
+        tally: Tally,
+        *,
+        longest: float,
+        finish: Callable[[str, Decoded], Decoded] = lambda _, decoded: decoded,
+    ) -> None:
         self._log = log
         self._worker = worker
         self._tally = tally
         self._longest = longest
+        self._finish = finish
         self._entries: defaultdict[str, dict[int, Entry]] = defaultdict(dict)
         self._last_added = -1
 
@@ -64,12 +74,13 @@ class Counting:
         held = [e for i, e in sorted(self._entries[device].items()) if member.held >> i & 1]
         frames = [unpack(self._log.read(entry)) for entry in held]
         pieces = decode_checked(frames, longest=math.inf if trusted else self._longest)
-        return Decoded(
+        decoded = Decoded(
             stage=member.label.stage,
             examples=member.label.examples,
             error=_stated(frames),
             pieces=pieces,
         )
+        return self._finish(device, decoded)
 
     async def add(self, update: Decoded, *, position: int) -> None:
         """Sum an update up; positions rise."""

@@ -10,6 +10,7 @@ from typing import TypeVar
 
 from edge_sdk.errors import Reason, Refused
 from edge_sdk.plan import Segments
+from edge_sdk.plan.split import DEVICE_PARTS
 from edge_sdk.values import Commit, Progress, Receipt, Task, Vector
 from edge_sdk.wire import Frame, unpack
 from server_ref import rounds
@@ -17,6 +18,7 @@ from server_ref.aggregate import Decoded, Mean, Tally, norm_limit
 from server_ref.coordinator.counting import Counting
 from server_ref.coordinator.labels import Wanted, codec_ids
 from server_ref.coordinator.limits import most_update_bytes
+from server_ref.coordinator.splitting import WholeUpdate
 from server_ref.rounds import Phase, Round, Standing, bits, ranges
 from server_ref.settings import Terms
 from server_ref.store import ChunkLog, Entry
@@ -52,6 +54,9 @@ class RoundParts:
     now_s: Callable[[], float]
     closing: Callable[[bool], None]
     """Called once, when the round begins to close: whether to count unfinished updates."""
+    split_change: Callable[[str], Vector] | None = None
+    """What a device's split session made of the server's part; runs in `worker`. None where the
+    round takes no split updates."""
 
 
 class CurrentRound:
@@ -70,6 +75,8 @@ class CurrentRound:
         terms = parts.terms
         least = terms.stage if terms.least_stage is None else terms.least_stage
         sizes = {n: parts.segments.stage(n).size for n in range(least, terms.stage + 1)}
+        if parts.split_change is not None:
+            sizes[DEVICE_PARTS] = parts.segments.stage(DEVICE_PARTS).size
         self._wanted = Wanted(run=parts.run, round=state.number, sizes=sizes, codecs=terms.codecs)
         tally = Tally(
             parts.segments.size,
@@ -78,7 +85,8 @@ class CurrentRound:
             shrink=terms.shrink,
         )
         longest = norm_limit(parts.weights)
-        self._counting = Counting(parts.log, parts.worker, tally, longest=longest)
+        whole = WholeUpdate(parts.segments, terms.stage, parts.split_change, longest=longest)
+        self._counting = Counting(parts.log, parts.worker, tally, longest=longest, finish=whole.of)
         self.memory_rounds: dict[str, int] = {}
         """Round whose Artemis memory a device goes on from; those not named begin at zero."""
         self._appended: defaultdict[str, int] = defaultdict(int)
@@ -136,6 +144,7 @@ class CurrentRound:
             proximity=terms.proximity,
             least_stage=terms.least_stage,
             warm_up=terms.warm_up,
+            ways=terms.ways,
             download_bytes=download_bytes,
         )
 

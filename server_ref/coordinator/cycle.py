@@ -16,6 +16,7 @@ from server_ref.coordinator.current import CurrentRound, RoundParts
 from server_ref.coordinator.ending import Ending, kept_rounds, make_version
 from server_ref.coordinator.limits import PATIENT_ROUNDS, recess_s
 from server_ref.coordinator.parts import RunParts
+from server_ref.coordinator.splitting import forget_sessions, split_change
 from server_ref.coordinator.staging import next_terms
 from server_ref.downlink import derive_seed
 from server_ref.rounds import Phase, Round, Rules
@@ -178,6 +179,7 @@ class Cycle:
                 seed_of=lambda device: derive_seed(parts.run.seed, "update", number, device),
                 now_s=parts.outside.now_s,
                 closing=self._begin_closing,
+                split_change=split_change(parts, terms, number),
             ),
         )
         given = parts.read(lambda c: memories.given_memories(c, parts.run.run, number))
@@ -360,6 +362,7 @@ class Cycle:
         """Remove files that nothing recorded needs any more; what fails is left for later."""
         parts, run = self._parts, self._parts.run.run
         with contextlib.suppress(OSError):
+            forget_sessions(parts, up_to=self.last_round)
             parts.library.keep(
                 row.version for row in parts.read(partial(records.versions, run=run))
             )

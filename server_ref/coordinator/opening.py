@@ -14,6 +14,7 @@ from server_ref.coordinator.identity import find_device, hash_token
 from server_ref.coordinator.parts import Evaluate, RunParts, Surroundings
 from server_ref.coordinator.publishing import Library
 from server_ref.coordinator.run import Coordinator
+from server_ref.coordinator.splitting import Splitting, make_room
 from server_ref.coordinator.traffic import TrafficCounter
 from server_ref.downlink import Downlink, check_stable, derive_seed
 from server_ref.settings import Settings
@@ -69,7 +70,8 @@ async def open_run(
 
     Raises:
         Misuse: devices could not follow the model with this downlink codec; the folder belongs to
-            another plan, a newer release, or a running server; no device, or more than one, has a name to revoke.
+            another plan, a newer release, or a running server; the rounds are to offer `split`, and
+            the plan has none; no device, or more than one, has a name to revoke.
         Refused: `storage`.
     """
     check_stable(settings.downlink_codec, settings.downlink_speed)
@@ -92,18 +94,21 @@ async def open_run(
             library=_library(folder, run, settings, plan, outside),
             traffic=TrafficCounter(),
         )
+        room = make_room(parts)
         cycle = Cycle(parts)
         try:
             await cycle.start()
             cycle.spawn(Aftermath(parts, cycle).follow())
             yield Opened(
-                Coordinator(parts, cycle),
+                Coordinator(parts, cycle, Splitting(parts, room)),
                 _operator_token(folder, outside),
                 join_token,
                 cycle.failed,
             )
         finally:
             await cycle.stop()
+            if room is not None:
+                await room.close()
 
 
 def _find_or_begin(

@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 from functools import partial
+from typing import TYPE_CHECKING
 
 from edge_sdk.errors import Reason, Refused
 from edge_sdk.values import (
@@ -29,9 +30,13 @@ from server_ref.coordinator.labels import stands_for
 from server_ref.coordinator.limits import most_chunks, most_update_bytes, pause_s
 from server_ref.coordinator.parts import RunParts
 from server_ref.coordinator.shelf import Shelf
+from server_ref.coordinator.splitting import Splitting
 from server_ref.coordinator.summary import summarise
 from server_ref.downlink import derive_seed
 from server_ref.store import Connection, identities, memories, records
+
+if TYPE_CHECKING:
+    from server_ref.split import Visit
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +44,7 @@ log = logging.getLogger(__name__)
 class Coordinator:
     """One run as its callers see it; made by `open_run`. All calls on one event loop."""
 
-    def __init__(self, parts: RunParts, cycle: Cycle) -> None:
+    def __init__(self, parts: RunParts, cycle: Cycle, splitting: Splitting) -> None:
         self.plan = parts.plan
         self.run = parts.run.run
         self.traffic = parts.traffic
@@ -51,6 +56,7 @@ class Coordinator:
         self.desk = Desk(parts, cycle, self.devices)
         self._parts = parts
         self._cycle = cycle
+        self._splitting = splitting
         self._pauses = 0
 
     @property
@@ -121,6 +127,14 @@ class Coordinator:
             Refused: see there; also `round-closed` and `not-admitted` for other rounds.
         """
         return self._open_round(number).take_chunk(device, frame)
+
+    def split_visit(self, device: str, number: int) -> "Visit":
+        """Let a connection of a device into its split session of the open round.
+
+        Raises:
+            Refused: see `Splitting.visit`; also `round-closed` and `not-admitted` for other rounds.
+        """
+        return self._splitting.visit(self._open_round(number), device)
 
     def largest_upload(self, number: int) -> tuple[int, int]:
         """Bytes of the largest frame, and of the largest update, that a round takes.

@@ -69,6 +69,10 @@ class Folder:
         """Log of one round."""
         return self.root / "runs" / run / "chunks" / f"{number:08d}.log"
 
+    def split_sessions(self, run: str, number: int) -> Path:
+        """Folder of one round's split sessions."""
+        return self.root / "runs" / run / "split" / f"{number:08d}"
+
     def model_file(self, run: str, version: int, name: str) -> Path:
         """A file of one version."""
         return self.root / "runs" / run / "models" / f"{version:08d}.{name}"
