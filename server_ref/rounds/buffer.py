@@ -5,8 +5,9 @@ and a device that was not quick enough goes on with what it has; its update coun
 that is open when it commits, with the weight `1 / sqrt(1 + staleness)`. Here a buffer is a round
 with `Rules.max_staleness`, in the same machine, and differs in four things:
 
-- Nobody is cut off when it closes: `carry_over` takes those who are still expected, with the chunks
-  held of them, into the next, unless their version has become too old.
+- Nobody is cut off when it closes: chunks are taken while it does, and `carry_over` takes those who
+  are still expected, with the chunks held of them, into the next, unless their version has become
+  too old.
 - It closes at its goal of updates, or at the deadline with the least number; with fewer it waits
   as long again. Unfinished updates never count in part.
 - Places bound how many devices work at a time. An update that counts frees its place, and a place

@@ -316,6 +316,15 @@ def _refuse(state: Round, _event: Event, _now_s: float) -> Decision:
     return state, (_CLOSED,)
 
 
+def _late_chunk(state: Round, event: Chunk | ChunkStored, now_s: float) -> Decision:
+    """Who is not cut off by the end goes on sending."""
+    if state.rules.max_staleness is None:
+        return _refuse(state, event, now_s)
+    if isinstance(event, Chunk):
+        return _take_chunk(state, event, now_s)
+    return _hold_chunk(state, event, now_s)
+
+
 def _await_end(state: Round, _event: Commit | Checked, _now_s: float) -> Decision:
     return state, (AwaitEnd(),)
 
@@ -362,8 +371,8 @@ TRANSITIONS: Mapping[tuple[Phase, type[Event]], Callable[..., Decision]] = {
     (Phase.OPEN, Decline): _decline,
     (Phase.OPEN, Tick): _look,
     (Phase.CLOSING, CheckIn): _pause,
-    (Phase.CLOSING, Chunk): _refuse,
-    (Phase.CLOSING, ChunkStored): _refuse,
+    (Phase.CLOSING, Chunk): _late_chunk,
+    (Phase.CLOSING, ChunkStored): _late_chunk,
     (Phase.CLOSING, Commit): _await_end,
     (Phase.CLOSING, Checked): _await_end,
     (Phase.CLOSING, Recorded): _recorded,
