@@ -67,7 +67,7 @@ SCENES: Mapping[str, Scene] = MappingProxyType(
             devices=60,
             least_examples=80,
             cohort=12,
-            deadline_s=16.0,
+            deadline_s=24.0,
             learning_rate=0.04,
             batch_size=16,
             epochs=1,
@@ -112,7 +112,7 @@ def server_table(scene: Scene) -> dict[str, object]:
         "learning_rate": scene.learning_rate,
         "batch_size": scene.batch_size,
         "epochs": scene.epochs,
-        "downlink_codec": "blockwise:rate=8",
+        "downlink_codec": "float16",
         "codecs": tuple(codec(rate) for rate in RATES),
         "pace_s": 2.0,
     }
@@ -163,7 +163,7 @@ def groups(scene: Scene, policy: Mapping[str, object]) -> list[dict[str, object]
 
 
 def degrading_fleet(policy: str, *, data_dir: Path, seed: int, from_s: float, to_s: float) -> Fleet:
-    """Four persons on good links that become ten times worse for a while."""
+    """Four persons whose links up become ten times worse for a while."""
     scene = SCENES["writers"]
     return checked_fleet(
         {
@@ -177,17 +177,19 @@ def degrading_fleet(policy: str, *, data_dir: Path, seed: int, from_s: float, to
                 "test_examples": 500,
             },
             "server": server_table(scene)
-            | {"cohort": 4, "min_updates": 1, "round_deadline_s": 20.0},
+            | {"cohort": 4, "min_updates": 1, "round_deadline_s": 12.0},
             "group": [
                 {
                     "name": "pi",
                     "count": 4,
                     "examples_per_s": 120.0,
                     "link": {
-                        "up_kbit_s": 1000,
+                        "up_kbit_s": 400,
+                        "down_kbit_s": 5000,
                         "delay_ms": 40,
                         "radio": "wifi",
                         "trace": [[from_s, 0.1], [to_s, 1.0]],
+                        "trace_ways": ["up"],
                     },
                     "policy": policy_table(policy),
                 }

@@ -239,6 +239,7 @@ def link_of(table: LinkTable, vary: float) -> Link:
         delay_s=table.delay_ms / 1000,
         loss=table.loss,
         trace=Trace(points, table.trace_period_s),
+        traced=table.trace_ways,
     )
 
 

@@ -77,6 +77,8 @@ class LinkTable(_Table):
     metered: bool = False
     trace: tuple[tuple[Annotated[float, Field(ge=0)], Annotated[float, Field(ge=0)]], ...] = ()
     """Pairs of second and factor on the rate from then on; 0 is an outage."""
+    trace_ways: tuple[Literal["up", "down"], ...] = ("up", "down")
+    """Which ways the trace's factors hold for."""
     trace_period_s: Positive | None = None
     """Begin the trace again after so long."""
 

@@ -70,6 +70,8 @@ class Link:
     loss: float = 0.0
     """Share of packets lost, each way."""
     trace: Trace = Trace()
+    traced: tuple[Way, ...] = ("up", "down")
+    """Ways that the trace's factors hold for."""
 
     @property
     def rtt_s(self) -> float:
@@ -86,7 +88,7 @@ class Link:
     def rate(self, way: Way, at_s: float) -> float:
         """Bytes a second `at_s` seconds after the start; 0 in an outage."""
         full = self.up_bytes_per_s if way == "up" else self.down_bytes_per_s
-        return full * self.trace.factor(at_s)
+        return full * self.trace.factor(at_s) if way in self.traced else full
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
