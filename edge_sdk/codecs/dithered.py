@@ -54,6 +54,8 @@ _MIXTURE = 1.015
 """What coding unlike blocks together costs."""
 _WELL_FORETOLD = 1 << 17
 """Coordinates from which on even blocks foretell the size."""
+_WORTH_A_PILOT = 512
+"""Bytes below which what a pilot corrects is a few bytes."""
 _PILOT = 0x50494C4F54
 """Changes a seed to that of the pilot; below 2**53."""
 _MOST_CORRECTION = 1.1
@@ -156,7 +158,8 @@ class Dithered:
         tiling = Tiling(len(vector), self._largest_block(chunk_bytes))
         blocks = _Blocks.of(vector, tiling)
         step = self._step(blocks, self.rate, chunk_bytes)
-        if step and not (blocks.even and len(vector) >= _WELL_FORETOLD):
+        foretold = blocks.even and len(vector) >= _WELL_FORETOLD
+        if step and not foretold and self.rate * len(vector) / 8 >= _WORTH_A_PILOT:
             pilot = self._encode_all(vector, tiling, step, seed ^ _PILOT, chunk_bytes)
             made = sum(map(len, pilot)) + FRAME_HEADER_BYTES * len(pilot)
             ratio = self.rate * len(vector) / (8 * made)

@@ -47,6 +47,8 @@ _MOST_SCALE = 0x7B00
 _OVERHEAD = 1.01
 _WELL_FORETOLD = 1 << 17
 """Coordinates from which on the table alone meets the rate, if no block is zero."""
+_WORTH_A_PILOT = 512
+"""Bytes below which what a pilot corrects is a few bytes."""
 _MOST_PILOTS = 4
 _NEAR = 0.01
 """A pilot within this share of the size needs no further one."""
@@ -99,7 +101,7 @@ class EdenEntropy:
         head_bytes = count * (FRAME_HEADER_BYTES + _CHUNK_BYTES)
         scale_bits = _SCALE_BITS * int(np.count_nonzero(rms))
         bits = max(8 * (wire_bytes - head_bytes) - scale_bits, 0.0) / max(live, 1)
-        if 0 < live < max(_WELL_FORETOLD, len(vector)):
+        if 0 < live < max(_WELL_FORETOLD, len(vector)) and wire_bytes >= _WORTH_A_PILOT:
             wanted = max(wire_bytes - count * FRAME_HEADER_BYTES, 1.0)
             bits = _corrected(
                 vector, tiling, rms, bits, wanted=wanted, count=count, seed=seed ^ _PILOT

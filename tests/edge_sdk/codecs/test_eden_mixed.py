@@ -100,9 +100,8 @@ def test_payloads_of_all_scales_decode_alike() -> None:
 
 
 @pytest.mark.parametrize("head", HEADS.values(), ids=HEADS.keys())
-@pytest.mark.parametrize("rate", [0.25, 1.5])
-def test_few_large_values_among_zeros_are_unbiased(rate: float, head: tuple[float, ...]) -> None:
-    bias, deviation = squared_bias(EdenMixed(rate), with_head(4096, *head), draws=400)
+def test_few_large_values_among_zeros_are_unbiased(head: tuple[float, ...]) -> None:
+    bias, deviation = squared_bias(EdenMixed(0.25), with_head(4096, *head), draws=300)
     assert bias - 5 * deviation < 0.002
     assert abs(bias) < 0.02
 

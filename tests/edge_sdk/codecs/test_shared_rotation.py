@@ -57,7 +57,7 @@ def test_the_sum_is_that_of_decoding_one_by_one_whatever_arrived(
 )
 def test_the_mean_is_unbiased_for_equal_devices_under_one_fixed_rotation(vector: Vector) -> None:
     """The hard case: every device the same vector, never another rotation. Only dither differs."""
-    codec, devices = dithered(1.5), 400
+    codec, devices = dithered(1.5), 200
     total = RotatedSum(len(vector), rotation_seed=SEED)
     single = 0.0
     for device in range(devices):
