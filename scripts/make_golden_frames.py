@@ -17,6 +17,8 @@ from pathlib import Path
 import numpy as np
 
 from edge_sdk.codecs import codec_from_spec, frame_ids
+from edge_sdk.codecs.lowrank import LowRank
+from edge_sdk.codecs.lowrank_factors import Matrix
 from edge_sdk.interfaces import Codec
 from edge_sdk.values import Piece, Vector
 from edge_sdk.wire import Frame, Kind, pack
@@ -102,11 +104,24 @@ def good() -> dict[str, tuple[bytes, bytes]]:
         "eden-rate-6.3-huge": ("eden:rate=6.3", sample(300, 7), 512),
         "eden-entropy-zero-blocks": ("eden-entropy:rate=1.0", with_zeros(9000, 11), 4096),
         "dithered": ("dithered:rate=2.0,rotation=5", sample(1000, 12), 512),
+        "blockwise-sampled": ("blockwise:rate=0.2", with_zeros(20_000, 13), 512),
+        "blockwise-fine": ("blockwise:rate=6", sample(1000, 14), 1024),
+        "blockwise-huge": ("blockwise:rate=1", sample(3000, 7), 1024),
+        "lowrank-rank-0": ("lowrank:rate=1", sample(3000, 15), 1024),
+        "deadzone": ("deadzone:rate=1.0", with_zeros(5000, 16), 1024),
+        "topk": ("topk:share=0.01", sample(3000, 17), 512),
+        "randomk": ("randomk:share=0.1", sample(1000, 18), 512),
+        "fedzip-differences": ("fedzip:keep=0.05", sample(3000, 19), 1024),
     }
     made = {}
     for name, (spec, vector, chunk_bytes) in cases.items():
         frame, piece = frames_of(codec_from_spec(spec), vector, chunk_bytes=chunk_bytes)[-1]
         made[name] = (pack(frame), piece.values.astype("<f4").tobytes())
+    sides = np.outer(np.arange(-20, 20), np.arange(-25, 25) % 7 + 1).astype(np.float32)
+    vector = np.concatenate([sample(100, 20), sides.reshape(-1)])
+    codec = LowRank(2.0, (Matrix(100, 40, 50),))
+    frame, piece = frames_of(codec, vector, chunk_bytes=1024)[-1]
+    made["lowrank-matrix"] = (pack(frame), piece.values.astype("<f4").tobytes())
     base, values = made["float32"]
     made["float32-unused-flags"] = (with_bytes(base, 9, b"\xff"), values)
     snapshot = with_bytes(with_bytes(base, 5, b"\x02"), 28, bytes(4))
@@ -189,6 +204,11 @@ def bad_payloads() -> dict[str, bytes]:
         "eden-mixed-scale-negative.corrupt": ("eden-rate-0.1", 59, b"\x01\x80"),
         "eden-mixed-scale-over-limit.corrupt": ("eden-rate-0.1", 59, b"\x01\x7a"),
         "eden-mixed-other-share.corrupt": ("eden-rate-0.1", 57, b"\xff\xff"),
+        "blockwise-block-size.corrupt": ("blockwise-fine", 56, b"\3"),
+        "blockwise-first-level-0.corrupt": ("blockwise-fine", 56, b"\1"),
+        "lowrank-block-size.corrupt": ("lowrank-matrix", 56, b"\3"),
+        "deadzone-step-nan.notfinite": ("deadzone", 56, nan),
+        "deadzone-step-negative.corrupt": ("deadzone", 56, minus),
         "codec-255.unsupported": ("float32", 6, b"\xff"),
     }
     return {
