@@ -32,6 +32,7 @@ from edge_sdk.values import (
     Vector,
     Wait,
 )
+from edge_sdk.values.splitting import SplitBegin, SplitEnd, SplitEnded, SplitReady
 
 State = TypeVar("State")
 
@@ -227,6 +228,43 @@ class Transport(Protocol):
 
     async def close(self) -> None:
         """Let go of connections; the transport is not used afterwards."""
+        ...
+
+
+class SplitChannel(Protocol):
+    """A connection on which a device trains its part of a split with the server.
+
+    Calls raise as those of `Transport`. After `Unreachable` the channel is dead; another one goes
+    on where it stood.
+    """
+
+    async def begin(self, request: SplitBegin) -> SplitReady:
+        """Begin or go on; where the server holds one message more, `receive` gives its answer."""
+        ...
+
+    async def send(self, message: bytes) -> None:
+        """Send a batch message."""
+        ...
+
+    async def receive(self) -> bytes:
+        """The answer to the last message, or to the one the server held more."""
+        ...
+
+    async def end(self, request: SplitEnd) -> SplitEnded:
+        """No more batches."""
+        ...
+
+    async def close(self) -> None:
+        """Let go of the connection."""
+        ...
+
+
+@runtime_checkable
+class SplitTransport(Protocol):
+    """A transport that can also carry split learning."""
+
+    async def split(self, task: Task) -> SplitChannel:
+        """Open a channel for a task; raises as the calls of `Transport`."""
         ...
 
 

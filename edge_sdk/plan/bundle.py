@@ -26,7 +26,13 @@ from edge_sdk.plan.manifest import (
     warm_up_member,
 )
 from edge_sdk.plan.segments import Segments
-from edge_sdk.plan.split import Split, SplitParts, split_members
+from edge_sdk.plan.split import (
+    DEVICE_PARTS,
+    Split,
+    SplitParts,
+    device_parts,
+    split_members,
+)
 from edge_sdk.values import Layout, Parameter, Vector
 
 
@@ -101,8 +107,15 @@ class Plan:
         return self.manifest.classes
 
     def layout(self, stage: int = 0) -> Layout:
-        """Parameters of `stage`, in the order of its flat vector."""
+        """Parameters of `stage`, in the order of its flat vector.
+
+        Stage `DEVICE_PARTS` is what a device trains of the plan's split.
+        """
         everything = self.manifest.layout.parameters
+        if stage == DEVICE_PARTS and self.manifest.split is not None:
+            parts = self.manifest.split.parts
+            positions = sorted(i for n in device_parts(len(parts)) for i in parts[n].parameters)
+            return Layout(tuple(everything[i] for i in positions))
         return Layout(tuple(everything[i] for i in self._stage(stage).parameters))
 
     def initial_weights(self, stage: int = 0) -> Vector:

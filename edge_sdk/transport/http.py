@@ -41,8 +41,10 @@ from edge_sdk.protocol import (
     load_json,
     refused_from,
 )
+from edge_sdk.protocol.split import SPLIT
 from edge_sdk.transport.address import checked_base, trust
 from edge_sdk.transport.faults import sentence
+from edge_sdk.transport.split import SplitSocket, open_split
 from edge_sdk.transport.watching import KernelView, Watcher
 from edge_sdk.values import (
     CheckIn,
@@ -210,6 +212,14 @@ class HttpTransport:
     async def decline(self, task: Task, decline: Decline) -> Wait:
         """Give the place in the task's round back."""
         return await self._post(Wait, DECLINE.format(run=task.run, round=task.round), decline)
+
+    async def split(self, task: Task) -> SplitSocket:
+        """Open a connection for split learning; nothing else can be asked until it is closed."""
+        headers = {} if self._token is None else {"Authorization": f"Bearer {self._token}"}
+        path = SPLIT.format(run=task.run, round=task.round)
+        return await open_split(
+            self._open_session(), self._base + path, headers=headers, meter=self._meter
+        )
 
     async def close(self) -> None:
         """Close the connection; a later call would open a new one."""

@@ -11,9 +11,8 @@ from edge_sdk.protocol import dump_json, load_json, refusal_from
 from edge_sdk.protocol.split import (
     MAX_SPLIT_TEXT_BYTES,
     SPLIT_ASK,
-    SplitBegin,
-    SplitReady,
 )
+from edge_sdk.values.splitting import SplitBegin, SplitReady
 from server_ref.api.exchange import Exchange
 
 if TYPE_CHECKING:
@@ -30,21 +29,24 @@ _OVER = frozenset({WSMsgType.CLOSE, WSMsgType.CLOSING, WSMsgType.CLOSED, WSMsgTy
 async def split(exchange: Exchange) -> web.StreamResponse:
     """`GET …/split`: a WebSocket on which a device trains its part of a split with this server.
 
-    Refused before it opens: devices without a place in the round, and rounds without split. A
-    connection that is silent is closed after `split_idle_s`; the session's work is kept.
+    Whatever is refused once the device is known is told as text on the open connection, because
+    a WebSocket's client sees no body of an answer before. A connection that is silent is closed
+    after `split_idle_s`; the session's work is kept.
     """
     device = exchange.require_device()
     exchange.require_run()
     exchange.number = exchange.number_in_path("round")
-    visit = exchange.coordinator.split_visit(device, exchange.number)
+    coordinator = exchange.coordinator
     socket = web.WebSocketResponse(
-        max_msg_size=visit.most_bytes,
-        receive_timeout=exchange.coordinator.settings.split_idle_s,
+        max_msg_size=coordinator.most_split_bytes,
+        receive_timeout=coordinator.settings.split_idle_s,
         heartbeat=HEARTBEAT_S,
         compress=False,
     )
+    visit: Visit | None = None
     try:
         await socket.prepare(exchange.request)
+        visit = coordinator.split_visit(device, exchange.number)
         await _Talk(exchange, socket, visit).go_on()
     except (Refused, Malformed) as error:
         with contextlib.suppress(ConnectionError):
@@ -52,7 +54,8 @@ async def split(exchange: Exchange) -> web.StreamResponse:
     except (TimeoutError, ConnectionError):
         pass  # silent or gone; what was answered is kept
     finally:
-        visit.leave()
+        if visit is not None:
+            visit.leave()
         with contextlib.suppress(ConnectionError):
             await socket.close()
     return socket

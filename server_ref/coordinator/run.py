@@ -128,6 +128,11 @@ class Coordinator:
         """
         return self._open_round(number).take_chunk(device, frame)
 
+    @property
+    def most_split_bytes(self) -> int:
+        """Largest message of a split session."""
+        return self._splitting.most_bytes
+
     def split_visit(self, device: str, number: int) -> "Visit":
         """Let a connection of a device into its split session of the open round.
 

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from server_ref.split import Results, SplitRoom, Visit
 
 
+LEAST_MESSAGE_BYTES = 1 << 16
+
+
 class WholeUpdate:
     """Makes of a split update one of the whole model; leaves others as they are.
 
@@ -88,6 +91,11 @@ class Splitting:
     def __init__(self, parts: RunParts, room: "SplitRoom | None") -> None:
         self._parts = parts
         self._room = room
+
+    @property
+    def most_bytes(self) -> int:
+        """Largest message of a session."""
+        return LEAST_MESSAGE_BYTES if self._room is None else self._room.most_bytes
 
     def visit(self, current: "CurrentRound", device: str) -> "Visit":
         """Let a connection of a device into its session of the round.

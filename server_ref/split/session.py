@@ -5,8 +5,8 @@ from edge_sdk.engines.split_parts import PartEngine
 from edge_sdk.engines.split_server import Progress, ServerHalf
 from edge_sdk.errors import Reason, Refused, Unavailable
 from edge_sdk.plan import Plan
-from edge_sdk.protocol.split import SplitEnded
 from edge_sdk.values import Vector
+from edge_sdk.values.splitting import SplitEnded
 from server_ref.split.results import Results
 from server_ref.split.session_log import SessionLog
 
