@@ -36,7 +36,8 @@ Hysteresis: a plan of another stage or codec than the last needs a score better 
 bring no edges of their own to flap at: as a link slows down the steps that still fit, and with them
 the score, fall smoothly.
 
-Not knowing: before a link is measured the codec of fewest bits is taken; before a stage is timed,
+Not knowing: before a link is measured the codec of fewest bits is taken of those whose update is
+more than a packet and so will measure it; before a stage is timed,
 `UNTIMED_SHARE` of the time goes to training. When nothing fits, the task is declined, but the 4th,
 8th, 16th … in a row is tried with the cheapest plan, since a device that never tries never learns
 that its link is back.
@@ -57,6 +58,8 @@ SPENDABLE = 0.9
 BETTER = 0.02
 UNTIMED_SHARE = 0.7
 LEAST_PROBE = 4
+ONE_PACKET_BYTES = 1500
+"""An upload up to this size is one round trip at any rate, and tells nothing of it."""
 MOST_STATE_BYTES = 1 << 16
 
 
@@ -106,6 +109,8 @@ class BudgetPolicy:
 
     def decide(self, state: Learned, task: Task, now: Reading) -> Choice:
         """The best plan within every limit, or to sit out."""
+        if task.deadline_s <= 0:
+            return _sits_out(task, "the round's time is over")
         plans = [
             _planned(state, task, now, stage=stage, codec=codec, thrift=self.thrift)
             for stage in stages_of(task)
@@ -304,8 +309,11 @@ def _is_affordable(plan: Plan, now: Reading) -> bool:
 def _settled(state: Learned, fitting: list[Plan], now: Reading) -> Plan:
     """The best plan, unless it is not better enough than the last one's kind."""
     if now.goodput is None or now.goodput.up_bytes_per_s is None:
-        # The link is not known yet: fewest bits, at the largest stage.
-        return min(fitting, key=lambda plan: (forecast(plan.codec).bits, -plan.stage))
+        telling = [plan for plan in fitting if plan.up_bytes > ONE_PACKET_BYTES]
+        if telling or not any(plan.up_bytes for plan in fitting):
+            return min(
+                telling or fitting, key=lambda plan: (forecast(plan.codec).bits, -plan.stage)
+            )
     best = max(fitting, key=lambda plan: plan.score)
     last = next((p for p in fitting if (p.stage, p.codec) == (state.stage, state.codec)), best)
     return best if best.score > last.score + BETTER else last

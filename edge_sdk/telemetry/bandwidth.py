@@ -40,7 +40,8 @@ CHANGED = 2.0
 """Factor that two rates in a row must be off by to make the older ones void."""
 
 ONE_PACKET_BYTES = 1400
-"""A transfer up to this size is a round trip and nothing else."""
+"""A transfer up to this size is a round trip and says little else: a rate only where it was faster
+than the believed one allows."""
 
 LEAST_CORRECTED_SHARE = 0.25
 """The part of a transfer's time that counts as bytes flowing is at least this. A transfer that is
@@ -90,9 +91,14 @@ class LinkEstimate:
         """
         _check(transfer)
         learned = self._with_rtt(transfer)
-        if transfer.size_bytes <= ONE_PACKET_BYTES or transfer.seconds <= 0:
+        if transfer.size_bytes == 0 or transfer.seconds <= 0:
             return learned
         rate, is_bound = learned._corrected_rate(transfer)
+        if transfer.size_bytes <= ONE_PACKET_BYTES:
+            if self.rate(transfer.direction) is None:
+                return learned
+            # Of a rate it tells only that it is at least this.
+            rate, is_bound = transfer.size_bytes / transfer.seconds, True
         expected = self.rate(transfer.direction)
         if is_bound and expected is not None and rate <= expected:
             return learned

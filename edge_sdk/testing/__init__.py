@@ -8,6 +8,7 @@ stand-ins that keep the contracts themselves.
 from edge_sdk.testing.clocks import ScriptedClock
 from edge_sdk.testing.codecs import check_codec
 from edge_sdk.testing.engines import ScriptedEngine, check_engine
+from edge_sdk.testing.links import PacedTransport
 from edge_sdk.testing.policies import check_policy, sample_tasks
 from edge_sdk.testing.sensors import ScriptedSensor, check_sensor
 from edge_sdk.testing.server import JOIN_TOKEN, ScriptedServer, scripted_plan, snapshot_frames
@@ -23,6 +24,7 @@ __all__ = [
     "JOIN_TOKEN",
     "Fault",
     "FlakyTransport",
+    "PacedTransport",
     "ScriptedClock",
     "ScriptedEngine",
     "ScriptedSensor",
