@@ -7,7 +7,7 @@ import secrets
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from numpy.typing import ArrayLike
 from pydantic import ValidationError
@@ -16,7 +16,7 @@ from edge_sdk.adaptation import BudgetPolicy, Eligibility, Quotas
 from edge_sdk.datasets import ArrayDataset
 from edge_sdk.engines.select import select_engine
 from edge_sdk.errors import Malformed, Misuse, Reason, Refused, Unavailable, Unreachable
-from edge_sdk.interfaces import Clock, Dataset, Engine, Policy, Sensor, Transport
+from edge_sdk.interfaces import Clock, Dataset, Engine, Policy, Sensor, SplitTransport, Transport
 from edge_sdk.plan import Plan
 from edge_sdk.runtime.backoff import Backoff
 from edge_sdk.runtime.clock import MonotonicClock
@@ -43,6 +43,9 @@ from edge_sdk.values import (
     Task,
     Wait,
 )
+
+if TYPE_CHECKING:
+    from edge_sdk.runtime.split import SplitTrainer
 
 _log = logging.getLogger(__name__)
 
@@ -153,6 +156,7 @@ class Client:
             trainer=Trainer(
                 self._folder.books, self._clock, lambda: self._steward.objection(training=True)
             ),
+            make_split=_split_maker(self._transport, self._clock, threads=threads),
         )
         self._enrolled = False
         self._answer: Task | Wait | Finished | None = None
@@ -418,6 +422,21 @@ class _Attempt:
     choice: Choice
     log: PhaseLog
     arrived_s: float
+
+
+def _split_maker(
+    transport: Transport, clock: Clock, *, threads: int
+) -> "Callable[[], SplitTrainer] | None":
+    """Makes what trains split; None where the transport cannot carry it."""
+    if not isinstance(transport, SplitTransport):
+        return None
+
+    def make() -> "SplitTrainer":
+        from edge_sdk.runtime.split import SplitTrainer  # noqa: PLC0415 - loads the runtime
+
+        return SplitTrainer(transport, clock, threads=threads)
+
+    return make
 
 
 def _training_s(task: Task, choice: Choice) -> float:

@@ -4,11 +4,13 @@ import dataclasses
 import logging
 import math
 from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
 
 from edge_sdk.datasets import ArrayDataset
 from edge_sdk.errors import Malformed
 from edge_sdk.interfaces import Dataset, Engine, KeepGoing, Transport
 from edge_sdk.plan import Plan, Segments, load_plan, read_model
+from edge_sdk.plan.split import DEVICE_PARTS
 from edge_sdk.runtime.carrying import before_sending
 from edge_sdk.runtime.frames import codec_for, has_diverged, update_frames
 from edge_sdk.runtime.phases import PhaseLog
@@ -17,6 +19,9 @@ from edge_sdk.runtime.state import StateFolder
 from edge_sdk.runtime.trainer import Trainer
 from edge_sdk.runtime.training import run_in_thread
 from edge_sdk.values import Choice, Commit, Task, Trained, TrainSettings, Vector
+
+if TYPE_CHECKING:
+    from edge_sdk.runtime.split import SplitTrainer
 
 _log = logging.getLogger(__name__)
 
@@ -48,6 +53,7 @@ class Workbench:
         folder: keeps plans and the trained update.
         transport: where plans and models come from.
         trainer: trains, and stops when it must.
+        make_split: what trains with a server; None where the transport cannot carry that.
     """
 
     def __init__(
@@ -58,12 +64,15 @@ class Workbench:
         folder: StateFolder,
         transport: Transport,
         trainer: Trainer,
+        make_split: "Callable[[], SplitTrainer] | None" = None,
     ) -> None:
         self._data = self._fitted = data
         self._make_engine = make_engine
         self._folder = folder
         self._transport = transport
         self._trainer = trainer
+        self._make_split = make_split
+        self._splitter: SplitTrainer | None = None
         self._fault: tuple[str, str] | None = None
         self._plan: Plan | None = None
         self._segments: tuple[str, Segments] | None = None
@@ -105,10 +114,16 @@ class Workbench:
         plan = await self._fetch_plan(task.plan)
         if isinstance(plan, NothingToSend):
             return plan
+        train = self._train
+        if choice.way == "split":
+            if plan.split is None or self._make_split is None:
+                return NothingToSend("this device or plan cannot train split")
+            choice = dataclasses.replace(choice, stage=DEVICE_PARTS)
+            train = self._train_split
         weights = await self._fetch_model(plan, task, choice)
         log.end("download")
         try:
-            trained = await self._train(plan, weights, task, choice, stop_s=stop_s)
+            trained = await train(plan, weights, task, choice, stop_s=stop_s)
         except Malformed as error:  # the engine's word on the plan's graphs
             return self._give_up(task.plan, error)
         log.end("train")
@@ -208,6 +223,18 @@ class Workbench:
             )
 
         return await run_in_thread(work)
+
+    async def _train_split(
+        self, plan: Plan, weights: Vector, task: Task, choice: Choice, *, stop_s: float
+    ) -> Trained:
+        """Train the device's parts, and the server's with them."""
+        if self._splitter is None and self._make_split is not None:
+            self._splitter = self._make_split()
+        if self._splitter is None:
+            raise RuntimeError("nothing here trains split")
+        return await self._splitter.train(
+            plan, weights, self._fitted, task=task, choice=choice, stop_s=stop_s
+        )
 
     def _engine_for(self, plan: Plan, stage: int) -> Engine:
         """The engine for this stage, kept because opening a graph is slow."""
