@@ -154,7 +154,7 @@ def read_signs(reader: BitReader, magnitudes: Counts) -> Counts:
     Raises:
         Truncated: the bits end early.
     """
-    members = np.flatnonzero(magnitudes)
+    members = np.flatnonzero(magnitudes != 0)  # of flags it is several times faster
     negative = members[reader.bits(len(members)).view(np.bool_)]
     magnitudes[negative] = -magnitudes[negative]
     return magnitudes
