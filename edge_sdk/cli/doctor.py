@@ -21,7 +21,8 @@ from typing import Literal
 from edge_sdk.cli.command import Command
 from edge_sdk.errors import Malformed, Misuse, Reason, Refused, Unreachable
 from edge_sdk.runtime.state import default_folder
-from edge_sdk.telemetry import MachineReader, energy_between, probe_energy
+from edge_sdk.telemetry import MachineReader, energy_between, probe_energy, radio_energy
+from edge_sdk.telemetry.device import EARLIEST_NOW_S
 from edge_sdk.telemetry.energy import EnergyReader, SampledEnergy
 from edge_sdk.telemetry.system import Run, SystemFiles, device_model, run_command
 from edge_sdk.transport.http import HttpTransport
@@ -36,9 +37,6 @@ ENGINE_TIMEOUT_S = 120.0
 
 MIN_FREE_MEMORY_BYTES = 100_000_000
 MIN_FREE_DISK_BYTES = 100_000_000
-
-EARLIEST_NOW_S = 1_760_000_000
-"""October 2025. A board without a clock of its own that says earlier has not been set."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -167,6 +165,13 @@ def _measure_machine(root: Path) -> Iterator[Check]:
     )
     has_tcp_info = hasattr(socket, "TCP_INFO")
     yield _told("round trips", "by the kernel (TCP_INFO)" if has_tcp_info else None)
+    radio = radio_energy(state.link, sent_bytes=10**6, received_bytes=0, seconds=8.0)
+    yield _told(
+        "radio energy",
+        None
+        if radio is None
+        else f"a model: {radio.low_j:.1f} to {radio.high_j:.1f} J to send 1 MB at 1 Mbit/s",
+    )
 
 
 def _told(name: str, found: str | None, *, fix: str = "") -> Check:
@@ -341,6 +346,7 @@ _MARKS: dict[State, str] = {"ok": "ok ", "absent": " - ", "failed": "NO "}
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("url", nargs="?", help="address of the aggregation server, to try it too")
+    parser.add_argument("--url", dest="url_flag", metavar="URL", help="the same, as a flag")
     parser.add_argument("--ca", type=Path, help="certificate authority file for a private server")
     parser.add_argument(
         "--plain-http", action="store_true", help="allow http:// to another machine, unencrypted"
@@ -359,7 +365,7 @@ def _run(arguments: argparse.Namespace) -> int:
         raise Misuse("--seconds must be above 0 and at most 3600")
     checks = examine(
         root=arguments.root,
-        url=arguments.url,
+        url=arguments.url or arguments.url_flag,
         ca=arguments.ca,
         plain_http=arguments.plain_http,
         seconds=arguments.seconds,

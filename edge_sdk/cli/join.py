@@ -8,6 +8,12 @@ import platform
 from pathlib import Path
 
 from edge_sdk.cli.command import Command
+from edge_sdk.cli.conditions import (
+    add_condition_arguments,
+    eligibility_of,
+    policy_of,
+    quotas_of,
+)
 from edge_sdk.datasets import load_npz
 from edge_sdk.runtime.client import Client
 
@@ -33,6 +39,7 @@ def add_device_arguments(parser: argparse.ArgumentParser) -> None:
         "--low-memory", action="store_true", help="trade CPU time for memory (512 MB boards)"
     )
     parser.add_argument("--verbose", action="store_true", help="log every step")
+    add_condition_arguments(parser)
 
 
 def take_part(url: str, arguments: argparse.Namespace) -> int:
@@ -51,6 +58,9 @@ def take_part(url: str, arguments: argparse.Namespace) -> int:
         threads=arguments.threads,
         plain_http=arguments.plain_http,
         low_memory=arguments.low_memory,
+        eligibility=eligibility_of(arguments),
+        quotas=quotas_of(arguments),
+        policy=policy_of(arguments),
     )
     asyncio.run(client.run())
     return 0
