@@ -96,15 +96,14 @@ def _segment_after(
     if start is None or have is None:
         raise Corrupt("a model of no frames" if not frames else "deltas to what is not held")
     vector = start.copy()
-    by_version = itertools.groupby(frames, lambda f: f.number)
-    expected = iter(range(have + 1, version + 1))
-    for (number, group), wanted in zip(by_version, expected, strict=False):
-        for frame in _whole(list(group), wanted):
-            if frame.kind is not Kind.DELTA or number != wanted:
-                raise Corrupt(f"delta to version {number}, expected {wanted}")
+    groups = [list(group) for _, group in itertools.groupby(frames, lambda f: f.number)]
+    if len(groups) != version - have:
+        raise Corrupt(f"{len(groups)} deltas from version {have} to {version}")
+    for number, group in enumerate(groups, start=have + 1):
+        for frame in _whole(group, number):
+            if frame.kind is not Kind.DELTA:
+                raise Corrupt(f"version {number} is not a delta")
             add_delta(frame, vector)
-    if next(expected, None) is not None or next(by_version, None) is not None:
-        raise Corrupt(f"deltas do not lead from version {have} to {version}")
     return vector
 
 
