@@ -8,8 +8,7 @@ import logging
 import resource
 import signal
 import socket
-import ssl
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
@@ -20,9 +19,13 @@ from server_ref.api import Api, name_answer, refuse_unrouted, routes
 from server_ref.coordinator import NO_ORDERS, Evaluate, Opened, Orders, Surroundings, open_run
 from server_ref.settings import Settings
 from server_ref.store import write_durably
+from server_ref.tls import certificate_of
 
 GRACE_S = 3.0
 """How long requests under way may take once the server is stopping."""
+
+KEEPALIVE_S = 75.0
+"""How long a connection may stay open without the next whole request."""
 
 MOST_CONNECTIONS = 10_000
 BACKLOG = 512
@@ -57,10 +60,26 @@ class Listening:
 
 def build_app(opened: Opened) -> web.Application:
     """The aiohttp application of an open run."""
-    app = web.Application(middlewares=[refuse_unrouted])
+    app = web.Application(middlewares=[_heard, refuse_unrouted])
     app.on_response_prepare.append(name_answer)
     app.add_routes(routes(Api(opened.coordinator, opened.operator_token)))
+    app[_UNHEARD] = {}
     return app
+
+
+_UNHEARD: web.AppKey[dict[asyncio.BaseProtocol, asyncio.TimerHandle]] = web.AppKey("unheard")
+"""Connections that have not sent one whole request head yet, and when they are cut for it."""
+
+
+@web.middleware
+async def _heard(
+    request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+) -> web.StreamResponse:
+    """A connection that asked something is known: what comes next has time limits of its own."""
+    timer = request.app[_UNHEARD].pop(request.protocol, None)
+    if timer is not None:
+        timer.cancel()
+    return await handler(request)
 
 
 @contextlib.asynccontextmanager
@@ -77,7 +96,7 @@ async def listen(
     Raises:
         Misuse: the folder, the certificate or the address cannot be used.
     """
-    tls = _tls(settings)
+    certificate = certificate_of(settings)
     async with contextlib.AsyncExitStack() as stack:
         listener = stack.enter_context(bound_socket(settings))
         opened = await stack.enter_async_context(
@@ -89,14 +108,20 @@ async def listen(
             access_log=None,
             logger=http_log,
             shutdown_timeout=GRACE_S,
+            keepalive_timeout=KEEPALIVE_S,
         )
         await runner.setup()
         stack.push_async_callback(runner.cleanup)
         stack.callback(opened.coordinator.prepare_stop)
         door = await asyncio.get_running_loop().create_server(
-            _bounded(runner), sock=listener, ssl=tls, backlog=BACKLOG
+            _bounded(runner, settings.header_timeout_s),
+            sock=listener,
+            ssl=certificate.context if certificate else None,
+            backlog=BACKLOG,
         )
         stack.callback(door.close)
+        if certificate is not None:
+            stack.callback(asyncio.ensure_future(certificate.follow()).cancel)
         listening = Listening(url_of(listener, settings), opened)
         _announce(settings, listening)
         yield listening
@@ -111,14 +136,28 @@ class _TooMany(asyncio.Protocol):
             transport.abort()
 
 
-def _bounded(runner: web.AppRunner) -> Callable[[], asyncio.BaseProtocol]:
-    """Makes aiohttp's protocol for connections, up to `most_connections`."""
+def _bounded(runner: web.AppRunner, patience_s: float) -> Callable[[], asyncio.BaseProtocol]:
+    """Makes aiohttp's protocol for connections, up to `most_connections`.
+
+    aiohttp itself waits for ever for the first request head; here it has `patience_s`.
+    """
     server, most = runner.server, most_connections()
+    loop, unheard = asyncio.get_running_loop(), runner.app[_UNHEARD]
     if server is None:
         raise RuntimeError("the runner is not set up")
 
+    def cut(silent: asyncio.BaseProtocol) -> None:
+        unheard.pop(silent, None)
+        transport = getattr(silent, "transport", None)
+        if transport is not None:
+            transport.abort()
+
     def protocol() -> asyncio.BaseProtocol:
-        return _TooMany() if len(server.connections) >= most else server()
+        if len(server.connections) >= most:
+            return _TooMany()
+        made = server()
+        unheard[made] = loop.call_later(patience_s, cut, made)
+        return made
 
     return protocol
 
@@ -161,18 +200,6 @@ async def serve(
 
 async def _until(event: asyncio.Event) -> None:
     await event.wait()
-
-
-def _tls(settings: Settings) -> ssl.SSLContext | None:
-    if settings.tls_cert is None or settings.tls_key is None:
-        return None
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    try:
-        context.load_cert_chain(settings.tls_cert, settings.tls_key)
-    except (OSError, ssl.SSLError) as error:
-        raise Misuse(f"cannot use the certificate: {error}") from None
-    return context
 
 
 def bound_socket(settings: Settings) -> socket.socket:

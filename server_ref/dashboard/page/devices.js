@@ -68,10 +68,10 @@ function paint() {
 function row(device, now) {
   const made = element("tr", "", device.state === "active" ? {} : { class: "gone" });
   for (const [key, [label, text]] of Object.entries(kinds)) {
-    const attributes = { "data-label": label };
-    if (key === "why" || key === "name") attributes.class = key;
+    const said = String(text(device, now));
+    const attributes = { "data-label": label, class: said === NONE ? `${key} none` : key };
     if (key === "name") attributes.title = device.device;
-    made.append(element("td", String(text(device, now)), attributes));
+    made.append(element("td", said, attributes));
   }
   return made;
 }
