@@ -22,6 +22,7 @@ from edge_sdk.codecs.packing import Planes, pack_planes, unpack_planes
 from edge_sdk.codecs.quantize import MAGNITUDES, SIGNED_LEVELS, nearest_level
 from edge_sdk.codecs.rotation import BLOCK_SIZES, Rows, rotate, rotate_back, rounds_of
 from edge_sdk.codecs.signs import stream_key
+from edge_sdk.codecs.stated import error_of_levels
 from edge_sdk.errors import Corrupt, Misuse, Truncated
 from edge_sdk.values import Piece, Place, Vector
 
@@ -70,6 +71,10 @@ class Eden:
     def parameter(self) -> int:
         """The frame header's parameter field."""
         return self.rounds << 4 | self.bits
+
+    def stated_error(self, payload: bytes) -> float:  # noqa: ARG002 - the bits say it
+        """See `stated.StatesError`: that of normal numbers, which a rotation makes of any."""
+        return error_of_levels(self.bits)
 
     def encode(self, vector: Vector, *, seed: int, chunk_bytes: int) -> list[bytes]:
         """See `Codec.encode`; also refuses magnitudes over 2**110."""

@@ -40,6 +40,7 @@ from edge_sdk.codecs.packing import Codes, pack_flat, unpack_flat
 from edge_sdk.codecs.quantize import MAGNITUDES, SIGNED_LEVELS, nearest_level
 from edge_sdk.codecs.rotation import BLOCK_SIZES, rotate, rounds_of
 from edge_sdk.codecs.signs import Words, random_words, stream_key
+from edge_sdk.codecs.stated import error_of_levels
 from edge_sdk.errors import Corrupt, Misuse, TooLarge, Truncated
 from edge_sdk.values import Piece, Place, Vector
 
@@ -88,6 +89,13 @@ class EdenMixed:
     def parameter(self) -> int:
         """The frame header's parameter field; the bits are in the payload."""
         return self.rounds << 4
+
+    def stated_error(self, payload: bytes) -> float:
+        """See `stated.StatesError`: that of normal numbers, which a rotation makes of any."""
+        if len(payload) < HEAD_BYTES:
+            raise Truncated(f"EDEN payload of {len(payload)} bytes")
+        head, finer_share = _HEAD.unpack_from(payload)
+        return error_of_levels((head >> 2 & 7) + finer_share / WHOLE)
 
     def encode(self, vector: Vector, *, seed: int, chunk_bytes: int) -> list[bytes]:
         """See `Codec.encode`; also refuses magnitudes over 2**110."""

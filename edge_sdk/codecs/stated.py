@@ -28,6 +28,10 @@ _ERRORS = np.array(
 """By code: 0, then 2**-20 up to 2**11.75."""
 _BOUNDS = np.sqrt(_ERRORS[1:-1] * _ERRORS[2:])
 
+_LOST_BY_BITS = (1.0, 0.3633802, 0.1174818, 0.0345478, 0.0095010, 2.5047e-3, 6.4424e-4, 1.635e-4)
+_KEPT_BY_BITS = [1 - lost for lost in (*_LOST_BY_BITS, 4.118e-5)]
+"""By bits, 0 to 8: share of a normal number's energy that Lloyd and Max's levels keep."""
+
 
 @runtime_checkable
 class StatesError(Protocol):
@@ -52,6 +56,17 @@ def error_code(error: float) -> int:
 def error_of(code: int) -> float:
     """The error that a code of 0 to 255 stands for."""
     return float(_ERRORS[code])
+
+
+def error_of_levels(bits: float) -> float:
+    """Error of EDEN with `bits` per coordinate, 0 up to 8, between whole bits by a mask.
+
+    The coordinates that have a bit more keep more energy: 1 / mean share kept - 1.
+    """
+    whole = min(int(bits), len(_KEPT_BY_BITS) - 2)
+    finer = bits - whole
+    kept = (1 - finer) * _KEPT_BY_BITS[whole] + finer * _KEPT_BY_BITS[whole + 1]
+    return 1 / max(kept, 2.0**-16) - 1
 
 
 def stated_error(codec: Codec, payloads: Iterable[bytes]) -> float | None:

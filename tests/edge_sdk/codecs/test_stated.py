@@ -10,8 +10,8 @@ from edge_sdk.codecs.deadzone import DeadZone
 from edge_sdk.codecs.lowrank import LowRank
 from edge_sdk.codecs.lowrank_factors import Matrix
 from edge_sdk.codecs.qsgd import Qsgd
-from edge_sdk.codecs.stated import error_code, error_of, stated_error
-from edge_sdk.codecs.table import codec_from_frame, frame_ids
+from edge_sdk.codecs.stated import error_code, error_of, error_of_levels, stated_error
+from edge_sdk.codecs.table import codec_from_frame, codec_from_spec, frame_ids
 from edge_sdk.interfaces import Codec
 from edge_sdk.values import Place, Vector
 
@@ -53,6 +53,21 @@ def test_the_stated_error_is_near_the_real_one(low_rank: bool, rate: float) -> N
         assert each is not None
         stated.append(each)
     assert np.mean(stated) == pytest.approx(np.mean(real), rel=0.15)
+
+
+@pytest.mark.parametrize("spec", ["eden:bits=1", "eden:bits=4", "eden:rate=0.1", "eden:rate=1.5"])
+def test_eden_states_the_error_of_its_levels(spec: str) -> None:
+    codec = codec_from_spec(spec)
+    vector = uneven(40_960)
+    payloads = codec.encode(vector, seed=1, chunk_bytes=ROOM)
+    stated = stated_error(codec_from_frame(*frame_ids(codec)), payloads)
+    out = np.zeros(len(vector))
+    for index, payload in enumerate(payloads):
+        piece = codec.decode(payload, Place(len(vector), index, len(payloads), 1))
+        piece.where.put(piece.values, out)
+    real = float(np.sum((out - vector) ** 2) / np.sum(np.square(vector, dtype=float)))
+    assert stated == pytest.approx(real, rel=0.2)
+    assert error_of_levels(1.0) == pytest.approx(np.pi / 2 - 1, rel=1e-6)
 
 
 def test_zeros_state_no_error() -> None:
