@@ -60,7 +60,7 @@ class SplitSocket:
         if message.type is aiohttp.WSMsgType.BINARY:
             data: bytes = message.data
             return data
-        self._raise_refusal(message)
+        await self._text(message)
         raise Corrupt("text where a batch belongs")
 
     async def close(self) -> None:
@@ -75,7 +75,7 @@ class SplitSocket:
             raise Unreachable(f"the split connection broke: {type(error).__name__}") from error
         if self._meter is not None:
             self._meter.add_sent(len(body))
-        answer = self._raise_refusal(await self._next())
+        answer = await self._text(await self._next())
         if not isinstance(answer, kind):
             raise Corrupt(f"{type(answer).__name__} where {kind.__name__} belongs")
         return answer
@@ -86,16 +86,17 @@ class SplitSocket:
         except TimeoutError:
             raise Unreachable("no answer in time") from None
         if message.type not in {aiohttp.WSMsgType.BINARY, aiohttp.WSMsgType.TEXT}:
+            await self.close()
             raise Unreachable(f"the split connection was closed ({self._socket.close_code})")
         if self._meter is not None:
             self._meter.add_received(len(message.data))
         return message
 
-    def _raise_refusal(self, message: aiohttp.WSMessage) -> SplitReady | SplitEnded:
+    async def _text(self, message: aiohttp.WSMessage) -> SplitReady | SplitEnded:
         """What a text says.
 
         Raises:
-            Refused: it is a refusal.
+            Refused: it is a refusal; the connection is closed then.
             Malformed: it is nothing that the protocol knows.
         """
         if message.type is not aiohttp.WSMsgType.TEXT:
@@ -103,6 +104,7 @@ class SplitSocket:
         text: str = message.data
         answer = load_json(SPLIT_ANSWER, text.encode(), limit=MAX_SPLIT_TEXT_BYTES)
         if isinstance(answer, Refusal):
+            await self.close()
             raise refused_from(answer)
         return answer
 

@@ -23,6 +23,9 @@ T = TypeVar("T")
 HEARTBEAT_S = 20.0
 """Between two pings; a device that answers none is gone."""
 
+CLOSE_S = 2.0
+"""Longest wait for the other side's word that a connection is over."""
+
 _OVER = frozenset({WSMsgType.CLOSE, WSMsgType.CLOSING, WSMsgType.CLOSED, WSMsgType.ERROR})
 
 
@@ -41,6 +44,7 @@ async def split(exchange: Exchange) -> web.StreamResponse:
         max_msg_size=coordinator.most_split_bytes,
         receive_timeout=coordinator.settings.split_idle_s,
         heartbeat=HEARTBEAT_S,
+        timeout=CLOSE_S,
         compress=False,
     )
     visit: Visit | None = None
