@@ -49,6 +49,7 @@ class Terms:
     least_stage: Stage | None = None
     warm_up: bool = False
     proximity: Annotated[float, Field(ge=0, le=1e3)] = 0.0
+    report_costs: bool = True
     memory: Memory = "none"
     memory_speed: Annotated[float, Field(gt=0, le=1)] | None = None
     """Of Artemis memories; never None where there are any."""
@@ -138,6 +139,8 @@ class Settings(BaseSettings):
     server_momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
     proximity: Annotated[float, Field(ge=0, le=1e3)] = 0.0
     """FedProx's mu: devices are pulled towards the model they began with."""
+    report_costs: bool = True
+    """Ask devices what each phase of a round cost them, and how they are."""
 
     ways: Annotated[tuple[Way, ...], Field(min_length=1, max_length=2)] = ("full",)
     """How devices may train, preferred first: `full`, or `split` with this server, or either."""
@@ -253,6 +256,7 @@ class Settings(BaseSettings):
             learning_rate=self.learning_rate,
             chunk_bytes=self.chunk_bytes,
             proximity=self.proximity,
+            report_costs=self.report_costs,
             memory=self.memory,
             memory_speed=self.memory_speed if self.memory == "artemis" else None,
             weighing=self.weighing,

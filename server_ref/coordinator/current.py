@@ -75,6 +75,7 @@ class CurrentRound:
         terms = parts.terms
         least = terms.stage if terms.least_stage is None else terms.least_stage
         sizes = {n: parts.segments.stage(n).size for n in range(least, terms.stage + 1)}
+        self._stage_sizes = tuple(parts.segments.stage(n).size for n in range(terms.stage + 1))
         if parts.split_change is not None:
             sizes[DEVICE_PARTS] = parts.segments.stage(DEVICE_PARTS).size
         self._wanted = Wanted(run=parts.run, round=state.number, sizes=sizes, codecs=terms.codecs)
@@ -146,6 +147,8 @@ class CurrentRound:
             warm_up=terms.warm_up,
             ways=terms.ways,
             download_bytes=download_bytes,
+            stage_sizes=self._stage_sizes,
+            report_costs=terms.report_costs,
         )
 
     def remaining_s(self) -> float | None:
