@@ -217,7 +217,7 @@ class Cycle:
         done = self._parts.database.write(
             lambda c: records.add_update(c, run, number, update, commit)
         )
-        counted = partial(self._parts.counted, number, update.device, commit)
+        counted = partial(self._parts.counted, number, update, commit)
         asyncio.wrap_future(done).add_done_callback(counted)
         return done
 

@@ -6,8 +6,6 @@ from collections.abc import Callable
 from functools import partial
 from typing import Literal, NamedTuple
 
-import numpy as np
-
 from edge_sdk.errors import Reason, Refused
 from edge_sdk.values import (
     CheckIn,
@@ -221,7 +219,7 @@ class Desk:
             bytes_down=down,
             energy_j=account.energy_j if account else None,
             last_round=account.last_round if account else None,
-            stage=None if last is None else 0,
+            stage=None if last is None or account is None else account.stage,
             codec=None if last is None else last.codec,
             bits=self._bits(row.device, account, found),
             why=None if last is None else last.why,
@@ -239,7 +237,8 @@ class Desk:
         if account is None or account.last_round is None:
             return None
         pending = self._parts.traffic.pending_up(account.last_round, device)
-        return 8 * (found.sent.get(device, 0) + pending) / self._parts.plan.layout().size
+        dimension = self._parts.plan.layout(account.stage).size
+        return 8 * (found.sent.get(device, 0) + pending) / dimension
 
     # ------------------------------------------------------------------ the run
 
@@ -304,23 +303,16 @@ class Desk:
         Raises:
             Refused: `not-found`.
         """
-        rows = [self._version(version)]
-        if averaged and version > 0:
-            rows = [self._version(number) for number in range(1, version + 1)]
-        return await asyncio.to_thread(self._mean, rows)
-
-    def _mean(self, rows: list[VersionRow]) -> Vector:
-        if len(rows) == 1:
-            return self._parts.library.weights(rows[0])
-        total = np.zeros(self._parts.plan.layout().size)
-        for row in rows:
-            total += self._parts.library.weights(row)
-        return (total / len(rows)).astype(np.float32)
+        row = self._version(version)
+        library = self._parts.library
+        return await asyncio.to_thread(library.average if averaged else library.weights, row)
 
     def _version(self, number: int) -> VersionRow:
         row = self._parts.read(lambda c: records.version(c, self._parts.run.run, number))
         if row is None:
             raise Refused(Reason.NOT_FOUND, "no such version")
+        if not self._parts.library.file(number, "weights").exists():
+            raise Refused(Reason.NOT_FOUND, "that version is no longer kept")
         return row
 
 
@@ -328,8 +320,8 @@ def _open_books(parts: RunParts) -> None:
     """Take the recorded commits into the ledger."""
     run = parts.run.run
     late = parts.read(lambda c: reports.late_costs(c, run))
-    for number, device, commit in parts.read(lambda c: reports.commits(c, run)):
-        parts.ledger.add(number, device, commit)
+    for number, device, stage, commit in parts.read(lambda c: reports.commits(c, run)):
+        parts.ledger.add(number, device, commit, stage=stage)
         if (number, device) in late:
             parts.ledger.add_late(device, late[number, device])
 

@@ -51,6 +51,8 @@ class Account:
     """Whose late costs are in the books."""
     last: Commit | None = None
     """Its latest commit."""
+    stage: int = 0
+    """Of that update."""
     report: DeviceReport | None = None
     """With its latest check-in."""
 
@@ -70,13 +72,13 @@ class Ledger:
         )
         self._times = [0] * (len(UPDATE_S_BOUNDS) + 1)
 
-    def add(self, number: int, device: str, commit: Commit) -> None:
+    def add(self, number: int, device: str, commit: Commit, *, stage: int = 0) -> None:
         """Take the commit of a counted update in; one of a round known already changes nothing."""
         account = self.accounts[device]
         if account.last_round is not None and number <= account.last_round:
             return
         account.updates += 1
-        account.last_round, account.last = number, commit
+        account.last_round, account.last, account.stage = number, commit, stage
         self._spend(number, account, commit.costs)
         took_s = work_s(commit)
         if took_s is not None:

@@ -18,7 +18,7 @@ from server_ref.coordinator.publishing import Library
 from server_ref.coordinator.traffic import TrafficCounter
 from server_ref.settings import Settings
 from server_ref.store import Change, ChunkLog, Database, Folder, Sync, records
-from server_ref.store.records import RunRow
+from server_ref.store.records import RunRow, UpdateRow
 
 T = TypeVar("T")
 
@@ -77,14 +77,14 @@ class RunParts:
         self.news.tell(Event(kind=kind, at=at, round=number, device=device, text=text[:200]))
 
     def counted(
-        self, number: int, device: str, commit: Commit, done: "asyncio.Future[None]"
+        self, number: int, update: UpdateRow, commit: Commit, done: "asyncio.Future[None]"
     ) -> None:
         """Take a commit into the books once it is recorded."""
         if done.cancelled() or done.exception() is not None:
             return
-        self.ledger.add(number, device, commit)
+        self.ledger.add(number, update.device, commit, stage=update.stage)
         text = f"{commit.examples} examples, {commit.codec}"
-        self.tell("commit", number=number, device=device, text=text)
+        self.tell("commit", number=number, device=update.device, text=text)
 
     def read(self, query: Change[T]) -> T:
         """See `Database.read`."""

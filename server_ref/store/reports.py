@@ -12,14 +12,14 @@ COMMIT = TypeAdapter(Commit)
 LATE = TypeAdapter(LateCosts)
 
 
-def commits(connection: sqlite3.Connection, run: str) -> list[tuple[int, str, Commit]]:
-    """Round, device and commit of every whole update, in the order of summation."""
+def commits(connection: sqlite3.Connection, run: str) -> list[tuple[int, str, int, Commit]]:
+    """Round, device, stage and commit of every whole update, in the order of summation."""
     rows = connection.execute(
-        "SELECT round, device, report FROM updates WHERE run = ? AND report IS NOT NULL"
+        "SELECT round, device, stage, report FROM updates WHERE run = ? AND report IS NOT NULL"
         " ORDER BY round, position",
         (run,),
     )
-    return [(row[0], row[1], COMMIT.validate_json(row[2])) for row in rows]
+    return [(row[0], row[1], row[2], COMMIT.validate_json(row[3])) for row in rows]
 
 
 def add_late_costs(connection: sqlite3.Connection, device: str, late: LateCosts) -> None:

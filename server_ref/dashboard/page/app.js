@@ -119,14 +119,15 @@ function charts(whole, costs) {
       values: measured.map((one) => (classes ? one.accuracy : one.loss)),
     }],
   });
+  const over = whole.rounds.filter((one) => one.state === "published" || one.state === "abandoned");
   draw("c-bytes", {
     label: "Round",
-    none: "No round has begun.",
-    x: whole.rounds.map((one) => one.round),
+    none: "No round is over yet.",
+    x: over.map((one) => one.round),
     unit: bytes,
     series: [
-      { label: "Up", colour: "--series-1", values: whole.rounds.map((one) => one.bytes_up) },
-      { label: "Down", colour: "--series-2", values: whole.rounds.map((one) => one.bytes_down) },
+      { label: "Up", colour: "--series-1", values: over.map((one) => one.bytes_up) },
+      { label: "Down", colour: "--series-2", values: over.map((one) => one.bytes_down) },
     ],
   });
   drawJoules(costs);
