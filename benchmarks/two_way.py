@@ -6,8 +6,8 @@
 100 writers of MNIST, 10 of them in each round, with the real engine, codecs, server sum, server
 step and downlink; only network and disk are left out (`tests/server_ref/test_two_way.py` has them).
 Bytes are those of all frames, headers included: up the updates, down what each device fetches from
-what it holds, which is the plan's own weights at first (it has them with the plan). `--quick` is the
-bundled digits, 20 devices, 4 in each round. Accuracy is the mean of the last five evaluations.
+what it holds, which is the plan's own weights at first (it has them with the plan). `--quick` is
+the bundled digits, 20 devices, 4 in each round. Accuracy is the mean of the last five evaluations.
 """
 
 import os

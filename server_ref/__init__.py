@@ -9,8 +9,9 @@
 `evaluation`    measures published versions on the operator's data
 `store/`        what survives: the log of chunks, SQLite for state, versions as files
 `rounds`        what a round may do: a pure state machine, drawn as a table
-`aggregate`     weighted means, pure
-`downlink`      model versions as frames, pure
+`aggregate`     from updates to the model's next step, pure
+`downlink`      what devices download: the replica they hold and the deltas that move it, pure
+`memory`        Artemis memories of devices and their mean, pure
 =============== ===========================================================================
 
 The rule of durability: the log of compressed chunks and the recorded order of commits are the

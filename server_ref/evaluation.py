@@ -12,6 +12,8 @@ from edge_sdk.values import Evaluation, Vector
 def evaluator(plan: Plan, path: Path) -> Callable[[Vector], Evaluation]:
     """A function from exact weights to loss and accuracy on the test split of `path`.
 
+    Weights are those of all parameters; what is measured is the plan's last stage.
+
     Not for two threads at once.
 
     Raises:
@@ -19,5 +21,7 @@ def evaluator(plan: Plan, path: Path) -> Callable[[Vector], Evaluation]:
         Malformed: the file is broken.
     """
     data = load_npz(path, split="test", fit=plan)
-    engine = OnnxRuntimeEngine(plan, stage=0)
-    return lambda weights: engine.evaluate(weights, data)
+    whole = plan.stages - 1
+    where = plan.segments().stage(whole)
+    engine = OnnxRuntimeEngine(plan, stage=whole)
+    return lambda weights: engine.evaluate(where.take(weights), data)

@@ -6,7 +6,8 @@
 `loop`                 for ever: what each failure means for the next turn
 `backoff`              when to try again (pure)
 `spool`                the trained update on disk before it is sent, and how it is delivered
-`frames`               update -> frames, frames -> model (pure)
+`carrying`             residual or Artemis memory from update to update (pure)
+`frames`               update -> frames (pure)
 `state`                identity and plans in the state folder
 `records`              files that survive a power cut
 `training`             local training in a thread that stops when asked

@@ -4,9 +4,12 @@
 `opening`       a state folder becomes a run, new or taken up
 `run`           what every call needs of the run
 `cycle`         from one round to the next
-`current`       one round while it runs
+`current`       one round while it runs; `labels` judges its frames, `counting` sums them up
+`staging`       what the next round promises
+`ending`        its updates become a version, and memories move
+`publishing`    versions and memories on disk; `shelf` puts downloads together
 `aftermath`     what follows a round: its version is measured, the operator told (`telling`)
-`parts`         what these work with; `identity`, `traffic`, `publishing`, `summary`, `limits`
+`parts`         what these work with; `identity`, `traffic`, `summary`, `limits`
 =============== ==============================================================
 
 Every decision about a round is made by `server_ref.rounds`; what is here carries effects out and

@@ -78,14 +78,13 @@ class Aftermath:
         """Record how good the version is, or that this cannot be told."""
         parts, run = self._parts, self._parts.run.run
         version = parts.read(partial(records.version, run=run, number=row.model_version + 1))
-        if version is None:
-            raise RuntimeError(f"round {row.number} published no version")
-        weights = await asyncio.to_thread(parts.library.weights, version)
         evaluation: Evaluation | None = None
         try:
-            evaluation = await asyncio.to_thread(evaluate, weights)
+            if version is not None:  # its files are still there
+                weights = await asyncio.to_thread(parts.library.weights, version)
+                evaluation = await asyncio.to_thread(evaluate, weights)
         except EdgeError as error:
-            line = f"WARNING: version {version.version} cannot be measured: {error}"
+            line = f"WARNING: version {row.model_version + 1} cannot be measured: {error}"
             log.error("%s", line)  # noqa: TRY400 - the line says all
             parts.outside.tell(line)
         change = partial(records.add_evaluation, run=run, number=row.number, evaluation=evaluation)

@@ -68,8 +68,8 @@ def test_what_was_learned_is_what_was_counted_and_what_is_carried(
         assert sent is not None
         assert sent.owed is not None
         frames = frames_of(sent.vector, "topk:share=0.2,values=32")
-        end = min(end, len(frames))
-        counted: tuple[Range, ...] = ((first, end),) if first < end else ()
+        last = min(end, len(frames))
+        counted: tuple[Range, ...] = ((first, last),) if first < last else ()
         carried = after_receipt(sent.owed, TASK, frames, where=WHERE, counted=counted)
         WHERE.add(decoded(frames, counted).astype(np.float64), counted_for)
     assert carried is not None
