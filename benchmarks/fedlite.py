@@ -28,21 +28,18 @@ from benchmarks.fedlite_run import Outcome, Run, Scheme, Traffic
 FLEETS: Mapping[str, Callable[[Path], SplitFleet]] = MappingProxyType(
     {"phones": fedlite_fleet.phones, "writers": fedlite_fleet.writers}
 )
-ROUNDS = MappingProxyType({"writers": 25, "phones": 30})
+ROUNDS = MappingProxyType({"writers": 16, "phones": 20})
 QUICK_ROUNDS = 6
 
 SCHEMES: Mapping[str, tuple[Scheme, ...]] = MappingProxyType(
     {
         "writers": (
             Scheme(None),
-            Scheme(None, update="eden:bits=2"),
             Scheme("float32"),
-            Scheme("product:q=4608,l=16"),
             Scheme("product:q=1152,l=32"),
             Scheme("product:q=1152,l=8"),
             Scheme("product:q=1152,l=8", 1e-4),
             Scheme("product:q=1152,l=2"),
-            Scheme("product:q=1152,l=2", 1e-5),
             Scheme("product:q=1152,l=2", 1e-4),
             Scheme("product:q=288,l=2"),
             Scheme("product:q=288,l=2", 1e-4),

@@ -62,8 +62,8 @@ def writers(data_dir: Path, *, devices: int = 60, tested: int = 1500) -> SplitFl
         devices=tuple(ArrayDataset(x[user == u], y[user == u]).fit(plan) for u in chosen),
         test=ArrayDataset(x_test, y_test).fit(plan),
         batch_size=20,
-        learning_rate=0.03,
-        per_round=6,
+        learning_rate=0.04,
+        per_round=5,
     )
 
 

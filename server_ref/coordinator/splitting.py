@@ -25,7 +25,7 @@ from server_ref.settings import Terms
 
 if TYPE_CHECKING:
     from server_ref.coordinator.current import CurrentRound
-    from server_ref.split import Results, SplitRoom, Visit
+    from server_ref.split import Results, SplitRoom, SplitRound, Visit
 
 
 LEAST_MESSAGE_BYTES = 1 << 16
@@ -91,6 +91,7 @@ class Splitting:
     def __init__(self, parts: RunParts, room: "SplitRoom | None") -> None:
         self._parts = parts
         self._room = room
+        self._start: SplitRound | None = None
 
     @property
     def most_bytes(self) -> int:
@@ -111,15 +112,13 @@ class Splitting:
             raise Refused(Reason.NOT_ADMITTED, "no place for split learning in this round")
         if current.closing or member.standing is not Standing.ADMITTED:
             raise Refused(Reason.ROUND_CLOSED, "the round takes no more of this device")
-        number = current.number
-        segments = current.parts.segments
-        start = SplitRound(
-            number=number,
-            weights=segments.part(SERVER_PART).take(current.parts.weights),
-            results=results_of(self._parts, number),
-        )
+        if self._start is None or self._start.number != current.number:
+            # One array for all sessions of the round.
+            weights = current.parts.segments.part(SERVER_PART).take(current.parts.weights)
+            results = results_of(self._parts, current.number)
+            self._start = SplitRound(number=current.number, weights=weights, results=results)
         terms = split_terms(self._parts.plan, current, device)
-        return self._room.visit(device, terms, start)
+        return self._room.visit(device, terms, self._start)
 
 
 def split_terms(plan: Plan, current: "CurrentRound", device: str) -> SplitTerms:

@@ -106,7 +106,8 @@ class SplitRoom:
 
     def __init__(self, plan: Plan, *, most_sessions: int = 256, threads: int = 2) -> None:
         self._plan = plan
-        self._engine = PartEngine(plan, SERVER_PART)
+        # Without an arena: states outlive steps, and would keep its blocks in pieces.
+        self._engine = PartEngine(plan, SERVER_PART, arena=False)
         self._most = most_sessions
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="split")
         self._round = 0
