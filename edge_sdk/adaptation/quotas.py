@@ -48,8 +48,10 @@ class Quotas:
 
     def left(self, usage: Usage, now: Reading) -> Reading:
         """`now` with what is left of each quota."""
-        usage = at_time(usage, now)
         size, joules = self.bytes_per_month, self.joules_per_day
+        if size is None and joules is None:
+            return now
+        usage = at_time(usage, now)
         return dataclasses.replace(
             now,
             bytes_left=None if size is None else max(0, size - usage.bytes_in_month),

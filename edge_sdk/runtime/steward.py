@@ -93,7 +93,7 @@ class Steward:
     def look(self) -> Reading:
         """A reading now, with the link's goodput and what quotas leave; what was used counts."""
         now = self._sensor.read()
-        if self._last is not None:
+        if self._last is not None and self._quotas != Quotas():
             self._usage = used(self._usage, self._last, now)
         self._last = now
         if now.goodput is None and (goodput := self._links.goodput()) is not None:
@@ -111,7 +111,7 @@ class Steward:
         """How the device is, for a check-in; None while the operator wants no costs."""
         if not self._reports:
             return None
-        now = self.look()
+        now = self._last or self.look()
         return DeviceReport(
             battery=now.battery,
             charging=now.charging,
@@ -121,7 +121,7 @@ class Steward:
             load=now.load,
             link=now.link,
             metered=now.metered,
-            goodput=now.goodput,
+            goodput=now.goodput or self._links.goodput(),
             last=self._late,
         )
 

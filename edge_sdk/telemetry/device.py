@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 from edge_sdk.telemetry.energy import EnergyReader, EnergyReading, open_energy
-from edge_sdk.telemetry.machine import MachineReader
+from edge_sdk.telemetry.machine import MachineReader, MachineState
 from edge_sdk.telemetry.meter import ByteMeter
 from edge_sdk.telemetry.system import run_command
 from edge_sdk.values import Reading
@@ -17,6 +17,11 @@ if sys.platform != "win32":
 
 EARLIEST_NOW_S = 1_760_000_000
 """October 2025. A board without a clock of its own that says earlier has not been set."""
+
+
+STATE_AGE_S = 2.0
+"""How long a look at the machine's state (charge, heat, memory, load, link) is taken to hold: it
+costs some thirty file reads. Clocks, joules and bytes are read every time."""
 
 
 class ProcessSensor:
@@ -46,6 +51,8 @@ class ProcessSensor:
         opened = open_energy(root, run=run or (lambda _: None)) if energy is None else energy
         self._energy = opened
         self._machine = MachineReader(root, run=run)
+        self._state: MachineState | None = None
+        self._state_at_s = 0.0
 
     def read(self) -> Reading:
         """A reading now.
@@ -55,7 +62,7 @@ class ProcessSensor:
         """
         meter = self._meter
         energy = self.energy()
-        machine = self._machine.read()
+        machine = self._machine_state()
         return Reading(
             at_s=time.monotonic(),
             cpu_s=time.process_time(),
@@ -82,6 +89,12 @@ class ProcessSensor:
     def energy(self) -> EnergyReading | None:
         """Joules so far with their source, method and margin; None as in `read`."""
         return None if self._energy is None else self._energy.read()
+
+    def _machine_state(self) -> MachineState:
+        now_s = time.monotonic()
+        if self._state is None or now_s - self._state_at_s >= STATE_AGE_S:
+            self._state, self._state_at_s = self._machine.read(), now_s
+        return self._state
 
     def close(self) -> None:
         """Stop the thread of the energy source, if one runs."""

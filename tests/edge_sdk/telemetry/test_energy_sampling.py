@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_sdk.telemetry import ProcessSensor
+from edge_sdk.telemetry import ProcessSensor, device
 from edge_sdk.telemetry.energy import (
     About,
     EnergyReading,
@@ -209,7 +209,10 @@ def test_a_forgotten_reader_takes_its_thread_with_it() -> None:
 # ------------------------------------------------------------------ the process sensor
 
 
-def test_a_sensor_on_a_board_with_a_counter_starts_no_thread(tmp_path: Path) -> None:
+def test_a_sensor_on_a_board_with_a_counter_starts_no_thread(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(device, "STATE_AGE_S", 0.0)
     boards.battery(tmp_path, energy_now=40_000_000, energy_full=50_000_000)
     sensor = ProcessSensor(root=tmp_path)
     check_sensor(sensor)

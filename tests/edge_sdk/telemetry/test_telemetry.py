@@ -5,9 +5,10 @@ import pytest
 
 from edge_sdk.errors import Misuse
 from edge_sdk.telemetry import ByteMeter, ProcessSensor, cost_between, costs_of
-from edge_sdk.telemetry.device import local_now_s
+from edge_sdk.telemetry.device import STATE_AGE_S, local_now_s
 from edge_sdk.testing import check_sensor
 from edge_sdk.values import Reading
+from tests.edge_sdk.telemetry import boards
 
 
 def test_the_process_sensor_keeps_the_contract() -> None:
@@ -106,3 +107,18 @@ def test_the_sensor_tells_the_machine_with_the_process() -> None:
 def test_a_clock_that_was_never_set_gives_no_local_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("time.time", lambda: 1000.0)
     assert local_now_s() is None
+
+
+def test_the_machines_state_is_looked_at_again_after_a_while(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now_s = [100.0]
+    monkeypatch.setattr("time.monotonic", lambda: now_s[0])
+    boards.battery(tmp_path, energy_now=40_000_000, energy_full=50_000_000)
+    sensor = ProcessSensor(root=tmp_path)
+    assert sensor.read().battery == pytest.approx(0.8)
+    boards.battery(tmp_path, energy_now=30_000_000, energy_full=50_000_000)
+    now_s[0] += STATE_AGE_S / 2
+    assert sensor.read().battery == pytest.approx(0.8)
+    now_s[0] += STATE_AGE_S
+    assert sensor.read().battery == pytest.approx(0.6)
