@@ -54,6 +54,7 @@ class Terms:
     memory_speed: Annotated[float, Field(gt=0, le=1)] | None = None
     """Of Artemis memories; never None where there are any."""
     weighing: Weighing = "examples"
+    aggregation: CodecSpec = "mean"
     shrink: bool = True
     optimizer: OptimizerName = "fedavg"
     server_learning_rate: Annotated[float, Field(gt=0, le=1e3)] = 1.0
@@ -131,6 +132,9 @@ class Settings(BaseSettings):
     """Rounds without an update after which a device's Artemis memory is dropped."""
     weighing: Weighing = "examples"
     """What updates count by: their examples, their examples over 1 + stated error, or one each."""
+    aggregation: CodecSpec = "mean"
+    """How updates are combined: `mean`, or one that a bad device cannot move far: `clip`,
+    `clip:factor=2`, `median`, `trimmed:beta=0.1`, `krum:f=1`, `krum:f=1,pick=3`."""
     shrink: bool = True
     """Shrink a mean that is mostly coding noise."""
     optimizer: OptimizerName = "fedavg"
@@ -260,6 +264,7 @@ class Settings(BaseSettings):
             memory=self.memory,
             memory_speed=self.memory_speed if self.memory == "artemis" else None,
             weighing=self.weighing,
+            aggregation=self.aggregation,
             shrink=self.shrink,
             optimizer=self.optimizer,
             server_learning_rate=self.server_learning_rate,

@@ -11,6 +11,7 @@ from typing import TypeVar
 
 from edge_sdk.codecs import codec_from_frame
 from edge_sdk.codecs.stated import stated_error
+from edge_sdk.values import Piece
 from edge_sdk.wire import Frame, unpack
 from server_ref.aggregate import Decoded, Mean, Tally, decode_checked
 from server_ref.rounds import Member
@@ -81,6 +82,15 @@ class Counting:
             pieces=pieces,
         )
         return self._finish(device, decoded)
+
+    def piece_now(self, device: str, index: int) -> Piece:
+        """One chunk of an update that was found usable; in the calling thread.
+
+        Raises:
+            Refused: `storage`.
+        """
+        frame = unpack(self._log.read(self._entries[device][index]))
+        return codec_from_frame(frame.codec, frame.parameter).decode(frame.payload, frame.place)
 
     async def add(self, update: Decoded, *, position: int) -> None:
         """Sum an update up; positions rise."""

@@ -11,7 +11,7 @@ from typing import TypeVar
 from edge_sdk.errors import Reason, Refused
 from edge_sdk.plan import Segments
 from edge_sdk.plan.split import DEVICE_PARTS
-from edge_sdk.values import Commit, Progress, Receipt, Task, Vector
+from edge_sdk.values import Commit, Piece, Progress, Receipt, Task, Vector
 from edge_sdk.wire import Frame, unpack
 from server_ref import rounds
 from server_ref.aggregate import Decoded, Mean, Tally, norm_limit
@@ -344,6 +344,14 @@ class CurrentRound:
             Refused: `storage`.
         """
         return self._counting.decode_now(device, self.state.members[device], trusted=True)
+
+    def piece_now(self, device: str, index: int) -> Piece:
+        """One chunk of a counted update again; in the calling thread.
+
+        Raises:
+            Refused: `storage`.
+        """
+        return self._counting.piece_now(device, index)
 
     async def replay(
         self,

@@ -15,9 +15,12 @@ from server_ref.aggregate import Mean, ServerOptimizer, optimize
 from server_ref.coordinator.current import CurrentRound
 from server_ref.coordinator.parts import RunParts
 from server_ref.coordinator.publishing import ModelState
+from server_ref.coordinator.robustly import combined
 from server_ref.memory import Remembered, exchange, mean_of_all, moved
+from server_ref.robust import RECENT
 from server_ref.settings import Terms
-from server_ref.store import Connection, memories, records
+from server_ref.store import Connection, lengths, memories, records
+from server_ref.store.lengths import LengthRow
 from server_ref.store.memories import MemoryRow
 from server_ref.store.records import UpdateRow, VersionRow
 
@@ -31,12 +34,15 @@ class Ending:
     moved: tuple[MemoryRow, ...] = ()
     dropped: tuple[str, ...] = ()
     """Devices whose memory is zero again."""
+    lengths: tuple[LengthRow, ...] = ()
+    """Of the updates, where aggregation looked at them."""
 
     def record(self, connection: Connection, run: str) -> None:
         """Make it true."""
         records.add_version(connection, run, self.row)
         memories.drop_memories(connection, run, self.dropped)
         memories.put_memories(connection, run, self.moved)
+        lengths.add_lengths(connection, run, self.lengths)
 
 
 def make_version(
@@ -58,7 +64,7 @@ def make_version(
         raise RuntimeError(f"version {version} is not there")
     base = parts.library.state(base_row)
     terms = current.parts.terms
-    mean = current.mean_now()
+    mean, found = _mean_of(parts, current, updates)
     step, memory = mean.values, _Memories(parts, current, base)
     if terms.memory == "artemis":
         step = memory.step(mean)
@@ -72,7 +78,17 @@ def make_version(
     row = parts.library.publish(
         weights, base, number=current.number, moments=moments, memories=memory.total
     )
-    return Ending(row, weights, tuple(memory.moved), tuple(memory.dropped))
+    return Ending(row, weights, tuple(memory.moved), tuple(memory.dropped), tuple(found))
+
+
+def _mean_of(
+    parts: RunParts, current: CurrentRound, updates: Sequence[UpdateRow]
+) -> tuple[Mean, list[LengthRow]]:
+    """The running mean, or what a rule that needs all updates makes of them."""
+    if current.parts.terms.aggregation == "mean":
+        return current.mean_now(), []
+    recent = parts.read(lambda c: lengths.recent_lengths(c, parts.run.run, RECENT))
+    return combined(current, updates, recent)
 
 
 class _Memories:

@@ -13,6 +13,7 @@ from server_ref.coordinator.cycle import Cycle
 from server_ref.coordinator.identity import find_device, hash_token
 from server_ref.coordinator.parts import Evaluate, RunParts, Surroundings
 from server_ref.coordinator.publishing import Library
+from server_ref.coordinator.robustly import check_aggregation
 from server_ref.coordinator.run import Coordinator
 from server_ref.coordinator.splitting import Splitting, make_room
 from server_ref.coordinator.traffic import TrafficCounter
@@ -69,12 +70,14 @@ async def open_run(
     """Open the run of `settings.state`; leaving the context stops it cleanly.
 
     Raises:
-        Misuse: devices could not follow the model with this downlink codec; the folder belongs to
-            another plan, a newer release, or a running server; the rounds are to offer `split`, and
-            the plan has none; no device, or more than one, has a name to revoke.
+        Misuse: devices could not follow the model with this downlink codec; updates cannot be
+            combined as asked; the folder belongs to another plan, a newer release, or a running
+            server; the rounds are to offer `split`, and the plan has none; no device, or more than
+            one, has a name to revoke.
         Refused: `storage`.
     """
     check_stable(settings.downlink_codec, settings.downlink_speed)
+    check_aggregation(settings)
     outside = outside or Surroundings()
     with (
         lock_folder(settings.state) as folder,

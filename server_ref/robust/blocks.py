@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_sdk.values import Coordinates, Piece
+from edge_sdk.plan import Spans
+from edge_sdk.values import Piece
 
 ROOM_BYTES = 256 << 20
 """Default for what a block and the work on it may take."""
@@ -33,6 +34,21 @@ class Stored:
     pieces: Callable[[int, int], Iterable[Piece]]
     """First and end of a range of coordinates to at least the pieces that touch it; finite values,
     and the same each time."""
+    where: Spans | None = None
+    """Where the update's own coordinates lie in the whole vector; None: they are the whole. Pieces
+    are in its own, the range is in the whole."""
+
+    def coordinates(self, piece: Piece) -> NDArray[np.int64]:
+        """Of a piece's values, in the whole vector."""
+        order = np.arange(piece.where.size, dtype=np.int64)
+        place = piece.where
+        own: NDArray[np.int64] = place.first + order // place.run * place.step + order % place.run
+        if self.where is None:
+            return own
+        firsts, sizes = np.array(self.where.runs, np.int64).reshape(-1, 2).T
+        starts = np.cumsum(sizes) - sizes
+        run = np.searchsorted(starts, own, side="right") - 1
+        return own - starts[run] + firsts[run]
 
 
 def block_size(updates: int, *, room_bytes: int) -> int:
@@ -50,21 +66,7 @@ def blocks(
         rows = np.full((end - first, len(updates)), np.nan, np.float32)
         for column, update in enumerate(updates):
             for piece in update.pieces(first, end):
-                _place(piece, rows[:, column], first, end)
+                at = update.coordinates(piece)
+                inside = (at >= first) & (at < end)
+                rows[at[inside] - first, column] = piece.values[inside]
         yield first, rows
-
-
-def _place(piece: Piece, column: Rows, first: int, end: int) -> None:
-    """Put those values of `piece` into `column` that lie in the block."""
-    where = piece.where
-    if where.end <= first or where.first >= end:
-        return
-    indices = _indices(where)
-    inside = (indices >= first) & (indices < end)
-    column[indices[inside] - first] = piece.values[inside]
-
-
-def _indices(where: Coordinates) -> NDArray[np.int64]:
-    """Every coordinate of the set."""
-    order = np.arange(where.size, dtype=np.int64)
-    return where.first + order // where.run * where.step + order % where.run

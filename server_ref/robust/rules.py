@@ -162,8 +162,9 @@ def _mean(updates: Sequence[Stored], dimension: int, limit: float, weight_limit:
         pieces = list(update.pieces(0, dimension))
         length = math.sqrt(sum(squared_norm(piece.values) for piece in pieces))
         for piece in clipped(pieces, length=length, limit=limit):
-            piece.where.add(np.multiply(piece.values, weight, dtype=np.float64), sums)
-            piece.where.add(np.broadcast_to(np.float64(weight), piece.values.shape), weights)
+            at = update.coordinates(piece)
+            sums[at] += np.multiply(piece.values, weight, dtype=np.float64)
+            weights[at] += weight
     return np.divide(sums, weights, out=np.zeros(dimension), where=weights > 0)
 
 
@@ -171,7 +172,8 @@ def _krum(rule: Krum, updates: Sequence[Stored], dimension: int, room_bytes: int
     rows = (rows for _, rows in blocks(updates, dimension, room_bytes=room_bytes))
     distances = squared_distances(rows, len(updates))
     chosen = [updates[at] for at in picked(distances, f=rule.f, pick=rule.pick)]
-    return _mean([Stored(1.0, update.pieces) for update in chosen], dimension, math.inf, math.inf)
+    equal = [dataclasses.replace(update, weight=1.0) for update in chosen]
+    return _mean(equal, dimension, math.inf, math.inf)
 
 
 def _within(name: str, value: float, low: float, high: float) -> None:

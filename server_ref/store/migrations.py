@@ -156,12 +156,24 @@ CREATE TABLE memories (
 ) STRICT, WITHOUT ROWID;
 """
 
+LENGTHS = """
+CREATE TABLE lengths (                  -- of counted updates, where aggregation looks at them
+    run TEXT NOT NULL REFERENCES runs,
+    round INTEGER NOT NULL,
+    position INTEGER NOT NULL,          -- order of summation
+    length REAL NOT NULL,               -- Euclidean, before clipping
+    examples INTEGER NOT NULL,
+    PRIMARY KEY (run, round, position)
+) STRICT, WITHOUT ROWID;
+"""
+
 MIGRATIONS: tuple[tuple[str, str], ...] = (
     ("first form", FIRST),
     ("attempts, declines, failed evaluations, closing rounds", SECOND),
     ("tokens and devices by command, modes of a run, rollbacks", OPERATING),
     ("late costs", LATE_COSTS),
     ("versions by segment, stages, memories", MODELS),
+    ("lengths of updates", LENGTHS),
 )
 """Name and statements, oldest first. Released ones never change; new ones go to the end."""
 
