@@ -72,6 +72,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--verbose", action="store_true", help="short for --log-level info: every refusal")
     add("--print-config", action="store_true", help="show the settings in force as TOML and end")
     _add_aggregation(parser)
+    _add_split(parser)
 
 
 def _add_aggregation(parser: argparse.ArgumentParser) -> None:
@@ -87,6 +88,19 @@ def _add_aggregation(parser: argparse.ArgumentParser) -> None:
     add("--server-learning-rate", type=float, metavar="R", help="default 1")
     add("--server-momentum", type=float, metavar="M", help="default 0.9")
     add("--proximity", type=float, metavar="MU", help="FedProx's term (default 0)")
+
+
+def _add_split(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument_group("split learning, of a plan built with --cut").add_argument
+    add(
+        "--way", action="append", dest="ways", choices=["full", "split"],
+        help="how devices may train, preferred first; may be given twice (default full)",
+    )  # fmt: skip
+    add("--split-activations", metavar="CODEC", help="of devices, e.g. product:q=288,l=8")
+    add("--split-gradients", metavar="CODEC", help="sent back (default eden:bits=4)")
+    add("--split-correction", type=float, metavar="LAMBDA", help="FedLite's (default 0)")
+    add("--split-sessions", type=int, metavar="N", help="in memory at once (default 256)")
+    add("--split-idle", type=float, dest="split_idle_s", metavar="S", help="default 120")
 
 
 def _run(arguments: argparse.Namespace) -> int:

@@ -18,7 +18,7 @@ from server_ref.aggregate import Decoded, Mean, Tally, norm_limit
 from server_ref.coordinator.counting import Counting
 from server_ref.coordinator.labels import Wanted, codec_ids
 from server_ref.coordinator.limits import most_update_bytes
-from server_ref.coordinator.splitting import WholeUpdate
+from server_ref.coordinator.splitting import WholeUpdate, without_split
 from server_ref.rounds import Phase, Round, Standing, bits, ranges
 from server_ref.settings import Terms
 from server_ref.store import ChunkLog, Entry
@@ -78,6 +78,7 @@ class CurrentRound:
         self._stage_sizes = tuple(parts.segments.stage(n).size for n in range(terms.stage + 1))
         if parts.split_change is not None:
             sizes[DEVICE_PARTS] = parts.segments.stage(DEVICE_PARTS).size
+        self._ways = terms.ways if parts.split_change else without_split(terms.ways)
         self._wanted = Wanted(run=parts.run, round=state.number, sizes=sizes, codecs=terms.codecs)
         tally = Tally(
             parts.segments.size,
@@ -145,7 +146,7 @@ class CurrentRound:
             proximity=terms.proximity,
             least_stage=terms.least_stage,
             warm_up=terms.warm_up,
-            ways=terms.ways,
+            ways=self._ways,
             download_bytes=download_bytes,
             stage_sizes=self._stage_sizes,
             report_costs=terms.report_costs,

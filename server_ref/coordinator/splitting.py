@@ -7,7 +7,7 @@ blocks of devices that trained whole and of those that trained split meet in one
 
 import dataclasses
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,7 +17,7 @@ from edge_sdk.engines.split import SplitTerms, default_activations
 from edge_sdk.errors import Misuse, Reason, Refused
 from edge_sdk.plan import Plan, Segments
 from edge_sdk.plan.split import DEVICE_PARTS, SERVER_PART
-from edge_sdk.values import Coordinates, Piece, Vector
+from edge_sdk.values import Coordinates, Piece, Vector, Way
 from server_ref.aggregate import Decoded
 from server_ref.coordinator.parts import RunParts
 from server_ref.rounds import Standing
@@ -76,8 +76,13 @@ class WholeUpdate:
         mine.put(sent, whole)
         self._segments.part(SERVER_PART).put(change, whole)
         values = self._segments.stage(self._stage).take(whole)
-        where = Coordinates.span(0, len(values))
-        return dataclasses.replace(decoded, stage=self._stage, pieces=[Piece(where, values)])
+        pieces = [Piece(Coordinates.span(0, len(values)), values)]
+        made = dataclasses.replace(decoded, stage=self._stage, pieces=pieces)
+        if decoded.error is None or not made.energy:
+            return made
+        # The server's half was not coded: the error is a smaller share of the whole.
+        share = decoded.energy / made.energy
+        return dataclasses.replace(made, error=decoded.error * share)
 
 
 class Splitting:
@@ -108,7 +113,7 @@ class Splitting:
         from server_ref.split import SplitRound  # noqa: PLC0415 - loads the training engine
 
         member = current.state.members.get(device)
-        if self._room is None or member is None or "split" not in current.parts.terms.ways:
+        if self._room is None or member is None or current.parts.split_change is None:
             raise Refused(Reason.NOT_ADMITTED, "no place for split learning in this round")
         if current.closing or member.standing is not Standing.ADMITTED:
             raise Refused(Reason.ROUND_CLOSED, "the round takes no more of this device")
@@ -159,10 +164,19 @@ def results_of(parts: RunParts, number: int) -> "Results":
 
 
 def split_change(parts: RunParts, terms: Terms, number: int) -> Callable[[str], Vector] | None:
-    """Reads the outcome of a device's session; None where the round takes no split updates."""
-    if "split" not in terms.ways or parts.plan.split is None:
+    """Reads the outcome of a device's session; None where the round takes no split updates.
+
+    It takes none while it trains an early stage: the parts of a split are those of the whole model.
+    """
+    whole = terms.stage == parts.plan.stages - 1
+    if "split" not in terms.ways or parts.plan.split is None or not whole:
         return None
     return results_of(parts, number).read
+
+
+def without_split(ways: Sequence[Way]) -> tuple[Way, ...]:
+    """What is left of the ways; `full` where nothing is."""
+    return tuple(way for way in ways if way != "split") or ("full",)
 
 
 def forget_sessions(parts: RunParts, *, up_to: int) -> None:
