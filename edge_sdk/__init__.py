@@ -38,7 +38,7 @@ from typing import TYPE_CHECKING
 from edge_sdk.errors import EdgeError, Malformed, Misuse, Refused, Unavailable, Unreachable
 
 if TYPE_CHECKING:
-    from edge_sdk.adaptation import FixedPolicy
+    from edge_sdk.adaptation import BudgetPolicy, Eligibility, FixedPolicy, Quotas
     from edge_sdk.datasets import ArrayDataset, load_npz
     from edge_sdk.runtime.client import Client
     from edge_sdk.telemetry import ProcessSensor
@@ -56,13 +56,16 @@ if "ORT_DISABLE_TELEMETRY" not in os.environ:
 
 __all__ = [
     "ArrayDataset",
+    "BudgetPolicy",
     "Client",
     "EdgeError",
+    "Eligibility",
     "FixedPolicy",
     "HttpTransport",
     "Malformed",
     "Misuse",
     "ProcessSensor",
+    "Quotas",
     "Refused",
     "Unavailable",
     "Unreachable",
@@ -71,10 +74,13 @@ __all__ = [
 
 _HOMES = {
     "ArrayDataset": "edge_sdk.datasets",
+    "BudgetPolicy": "edge_sdk.adaptation",
     "Client": "edge_sdk.runtime.client",
+    "Eligibility": "edge_sdk.adaptation",
     "FixedPolicy": "edge_sdk.adaptation",
     "HttpTransport": "edge_sdk.transport.http",
     "ProcessSensor": "edge_sdk.telemetry",
+    "Quotas": "edge_sdk.adaptation",
     "load_npz": "edge_sdk.datasets",
 }
 """Where each lazily loaded name lives."""

@@ -10,7 +10,11 @@
 `frames`               update -> frames (pure)
 `state`                identity and plans in the state folder
 `records`              files that survive a power cut
-`training`             local training in a thread that stops when asked
+`trainer`              local training that conditions may interrupt, and that goes on later
+`training`             work in a thread that stops when asked
+`steward`              the owner's interests: conditions, quotas, policy, books
+`books`                what was learned, what rounds cost, where training stands
+`phases`               what each phase of a round spends
 `clock`                the real clock
 ====================== ==========================================================================
 """
