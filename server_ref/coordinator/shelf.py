@@ -4,6 +4,7 @@ import bisect
 import dataclasses
 import hashlib
 import itertools
+import threading
 from collections.abc import Collection, Sequence
 
 from edge_sdk.errors import Reason, Refused
@@ -54,6 +55,7 @@ class Shelf:
         self._newest = -1
         self._kept: dict[int, Contents] = {}
         self._tags: dict[tuple[Slice, ...], str] = {}
+        self._lock = threading.Lock()
 
     def download(
         self, version: int, *, have: int | None, stage: int | None, held_stage: int | None
@@ -73,7 +75,10 @@ class Shelf:
             have=have,
             held=self._segments(held_stage),
         )
-        return Download(tuple(slices), self._tag(slices), self._parts.library)
+        try:
+            return Download(tuple(slices), self._tag(slices), self._parts.library)
+        except FileNotFoundError:  # dropped this very moment
+            raise Refused(Reason.NOT_FOUND, "no such version any more") from None
 
     def bytes_for(self, request: CheckIn, version: int, stage: int) -> int | None:
         """Bytes that a device with these holdings has to fetch; None where that cannot be told."""
@@ -90,6 +95,10 @@ class Shelf:
 
     def _contents(self, version: int) -> dict[int, Contents]:
         """By version; read again when a newer one is asked for."""
+        with self._lock:
+            return self._looked_up(version)
+
+    def _looked_up(self, version: int) -> dict[int, Contents]:
         newest = self._parts.read(lambda c: records.last_version(c, self._parts.run.run))
         if newest != self._newest or version not in self._kept:
             rows = self._parts.read(lambda c: records.versions(c, self._parts.run.run))
@@ -112,11 +121,15 @@ class Shelf:
 
     def _tag(self, slices: Collection[Slice]) -> str:
         key = tuple(slices)
-        if key not in self._tags:
-            digest = hashlib.sha256()
-            for part in key:
-                digest.update(self._parts.library.read(part))
+        with self._lock:
+            known = self._tags.get(key)
+        if known is not None:
+            return known
+        digest = hashlib.sha256()
+        for part in key:
+            digest.update(self._parts.library.read(part))
+        with self._lock:
             if len(self._tags) >= MOST_TAGS:
                 self._tags.pop(next(iter(self._tags)))
             self._tags[key] = digest.hexdigest()
-        return self._tags[key]
+        return digest.hexdigest()
