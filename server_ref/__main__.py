@@ -55,6 +55,10 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--lr", type=float, dest="learning_rate", help="default 0.02")
     add("--chunk-bytes", type=int, help="largest frame (default 65536)")
     add("--downlink-codec", metavar="SPEC", help="of published versions (default float32)")
+    add(
+        "--no-report-costs", action="store_false", dest="report_costs", default=None,
+        help="do not ask devices what a round cost them",
+    )  # fmt: skip
     add("--evaluate", type=Path, metavar="FILE.npz", help="x_test, y_test: measure each version")
     add("--run-seed", type=int, help="root of every random choice of a new run")
     add("--join-uses", type=int, help="devices the join token admits (default: the cohort)")
@@ -83,6 +87,11 @@ def _add_aggregation(parser: argparse.ArgumentParser) -> None:
     add("--memory-speed", type=float, metavar="S", help="of Artemis memories (default: by codec)")
     add("--forget-after", type=int, dest="forget_after_rounds", metavar="ROUNDS", help="memories")
     add("--weighing", choices=["examples", "error", "equal"], help="what updates count by")
+    add(
+        "--aggregation",
+        metavar="SPEC",
+        help="mean, clip, median, trimmed:… or krum:… (default mean)",
+    )
     add("--no-shrink", action="store_false", dest="shrink", default=None, help="of noisy means")
     add("--optimizer", choices=["fedavg", "momentum", "fedadam"], help="of the server")
     add("--server-learning-rate", type=float, metavar="R", help="default 1")
