@@ -91,7 +91,7 @@ class Client:
         quotas: what it may use of the owner's traffic and energy.
         policy: decides what to do with a task; a `BudgetPolicy` by default.
         sensor, transport, clock: see `edge_sdk.interfaces`.
-        engine: makes the engine for one stage of a plan.
+        engine: makes the engine for one stage of a plan, or for its warm-up.
 
     Raises:
         Misuse: an argument cannot be used.
@@ -115,7 +115,7 @@ class Client:
         quotas: Quotas | None = None,
         policy: Policy[State] | None = None,
         sensor: Sensor | None = None,
-        engine: Callable[[Plan, int], Engine] | None = None,
+        engine: MakeEngine | None = None,
         transport: Transport | None = None,
         clock: Clock | None = None,
     ) -> None:
@@ -145,12 +145,7 @@ class Client:
         )
         self._bench = Workbench(
             self._data,
-            engine
-            or (
-                lambda plan, stage: select_engine(
-                    plan, stage=stage, threads=threads, low_memory=low_memory
-                )
-            ),
+            engine or _engine_maker(threads=threads, low_memory=low_memory),
             folder=self._folder,
             transport=self._transport,
             trainer=Trainer(
@@ -253,6 +248,7 @@ class Client:
         try:
             update = await self._work(task, choice, log, stop_s=stop_s)
         except Interrupted as interruption:
+            self._attempt = None
             self._rest(str(interruption))
             return None
         if isinstance(update, NothingToSend):
@@ -287,7 +283,6 @@ class Client:
     def _rest(self, why: str) -> None:
         """Do nothing now: the owner's conditions are not met."""
         _log.info("rests: %s", why)
-        self._attempt = None
         self._answer = Wait(retry_after_s=REST_S, why=_short(why))
 
     def _enrol(self) -> Enrol:
@@ -403,7 +398,7 @@ class Client:
             delivered=delivered,
             late=late,
             stage=choice.stage,
-            dimension=None if plan is None else plan.layout(choice.stage).size,
+            dimension=None if plan is None else _trained_size(plan, task, choice),
             examples=len(self._data),
             steps=0 if update is None else update.commit.steps,
             upload_bytes=None if update is None else sum(map(len, update.frames)),
@@ -422,6 +417,19 @@ class _Attempt:
     choice: Choice
     log: PhaseLog
     arrived_s: float
+
+
+def _engine_maker(*, threads: int, low_memory: bool) -> MakeEngine:
+    def make(plan: Plan, stage: int, /, *, warm_up: bool = False) -> Engine:
+        return select_engine(
+            plan, stage=stage, warm_up=warm_up, threads=threads, low_memory=low_memory
+        )
+
+    return make
+
+
+def _trained_size(plan: Plan, task: Task, choice: Choice) -> int:
+    return layout_sent(plan, choice.stage, warm_up=task.warm_up).size
 
 
 def _split_maker(
