@@ -26,24 +26,35 @@ from benchmarks.fedlite_fleet import SplitFleet
 from benchmarks.fedlite_run import Outcome, Run, Scheme, Traffic
 
 FLEETS: Mapping[str, Callable[[Path], SplitFleet]] = MappingProxyType(
-    {"phones": fedlite_fleet.phones, "writers": fedlite_fleet.writers}
+    {
+        "phones": fedlite_fleet.phones,
+        "writers": fedlite_fleet.writers,
+        "writers-paper": fedlite_fleet.writers_paper,
+    }
 )
-ROUNDS = MappingProxyType({"writers": 16, "phones": 20})
+ROUNDS = MappingProxyType({"writers": 20, "phones": 20, "writers-paper": 12})
 QUICK_ROUNDS = 6
 
 SCHEMES: Mapping[str, tuple[Scheme, ...]] = MappingProxyType(
     {
         "writers": (
             Scheme(None),
+            Scheme("product:q=576,l=2"),
+            Scheme("product:q=576,l=2", 1e-4),
+            Scheme("product:q=576,l=8"),
+            Scheme("product:q=576,l=8", 1e-4),
+            Scheme("product:q=144,l=2"),
+            Scheme("product:q=144,l=2", 1e-4),
+            Scheme("product:q=576,l=32"),
+            Scheme("product:q=2304,l=16"),
             Scheme("float32"),
-            Scheme("product:q=1152,l=32"),
-            Scheme("product:q=1152,l=8"),
-            Scheme("product:q=1152,l=8", 1e-4),
+            Scheme("product:q=576,l=8", 1e-4, gradients="eden:bits=2", update="eden:bits=4"),
+        ),
+        "writers-paper": (
+            Scheme(None),
             Scheme("product:q=1152,l=2"),
             Scheme("product:q=1152,l=2", 1e-4),
-            Scheme("product:q=288,l=2"),
-            Scheme("product:q=288,l=2", 1e-4),
-            Scheme("product:q=1152,l=8", 1e-4, gradients="eden:bits=2", update="eden:bits=4"),
+            Scheme("product:q=1152,l=8", 1e-4),
         ),
         "phones": (
             Scheme(None),
@@ -134,7 +145,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--plot", type=Path, help="draw here")
     parser.add_argument("--fleets", nargs="+", choices=sorted(FLEETS))
     options = parser.parse_args()
-    options.fleets = options.fleets or (["phones"] if options.quick else sorted(FLEETS))
+    options.fleets = options.fleets or (["phones"] if options.quick else ["writers", "phones"])
     return options
 
 

@@ -10,6 +10,7 @@ from edge_sdk.codecs import codec_from_spec
 from edge_sdk.codecs.rows import rows_codec
 from edge_sdk.datasets import ArrayDataset
 from edge_sdk.engines.onnxruntime import OnnxRuntimeEngine
+from edge_sdk.engines.schedule import epoch_seed
 from edge_sdk.engines.split import SplitTerms
 from edge_sdk.engines.split_device import DeviceHalf
 from edge_sdk.engines.split_parts import PartEngine
@@ -171,7 +172,8 @@ class Run:
         device = DeviceHalf(self._plan, self._parts[:1], [mine], terms)
         server = ServerHalf(self._plan, self._parts[1], terms)
         progress = Progress(self._parts[1].start(theirs))
-        for x, y in data.batches(size=self._fleet.batch_size, seed=seed):
+        order = epoch_seed(seed, 0)
+        for x, y in data.batches(size=self._fleet.batch_size, seed=order):
             message = device.begin(x, y)
             progress, answer = server.take(progress, message)
             device.take(answer)

@@ -76,6 +76,8 @@ class _Talk:
     async def go_on(self) -> None:
         """Answer until the device ends or the connection does."""
         while (message := await self._socket.receive()).type not in _OVER:
+            self._exchange.require_device()  # it may have been revoked meanwhile
+            self._exchange.coordinator.check_split(self._exchange.number or 0)
             if message.type is WSMsgType.BINARY:
                 self._exchange.bytes_up += len(message.data)
                 data: bytes = message.data

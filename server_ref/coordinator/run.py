@@ -141,6 +141,15 @@ class Coordinator:
         """
         return self._splitting.visit(self._open_round(number), device)
 
+    def check_split(self, number: int) -> None:
+        """See that a round still takes split sessions' messages.
+
+        Raises:
+            Refused: `round-closed`, or `busy` while the server is stopping.
+        """
+        if self._open_round(number).closing:
+            raise Refused(Reason.ROUND_CLOSED, "the round is over")
+
     def largest_upload(self, number: int) -> tuple[int, int]:
         """Bytes of the largest frame, and of the largest update, that a round takes.
 

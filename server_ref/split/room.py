@@ -2,8 +2,8 @@
 
 Each open session holds one copy of the server's part with its optimizer state and the last answer.
 What all may hold together is `most_sessions` times that; further devices are told to come back.
-A session without a connection is dropped from memory when its room is needed, or after a while; its
-log stays, and it is worked in again when the device returns.
+A session without a connection is dropped from memory when its room is needed; its log stays, and it
+is worked in again when the device returns. All go with the first session of the next round.
 """
 
 import asyncio
