@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.fedlite_fleet import femnist_cnn, pooled
-from edge_sdk.authoring import build_plan
+from edge_sdk.authoring import build_plan, propose_cuts
 from edge_sdk.authoring.architectures import cnn1d, resnet18
 from edge_sdk.plan import Plan
 from edge_sdk.telemetry.energy.radio import RADIOS
@@ -53,7 +53,7 @@ class Cost:
 
 
 def plans(fleets: Sequence[str]) -> dict[str, tuple[Plan, int]]:
-    """Plan and batch size of the fleets' models, and of a larger one."""
+    """Plan and batch size of the fleets' models, and of a larger one; with * cut early."""
     made: dict[str, tuple[Plan, int]] = {}
     if "phones" in fleets:
         model = cnn1d((6, 128), 6, scale=1 / 700)
@@ -66,6 +66,9 @@ def plans(fleets: Sequence[str]) -> dict[str, tuple[Plan, int]]:
         large = resnet18((3, 32, 32), 10)
         plan = build_plan(large, loss="cross-entropy", name="resnet18", cut="auto")
         made["resnet18"] = (plan, 16)
+        early = [place.name for place in propose_cuts(large) if place.parameters < 200_000][-1]
+        plan = build_plan(large, loss="cross-entropy", name="resnet18", cut=early)
+        made["resnet18*"] = (plan, 16)
     return made
 
 
@@ -75,7 +78,7 @@ def print_costs(fleets: Sequence[str]) -> None:
     columns = ["params", "peak-MB", "CPU-s", "core-J", "Wi-Fi-J", "MB-up", "MB-down"]
     print(f"{'model':12} {'way':6}" + "".join(f" {column:>9}" for column in columns))
     for name, (plan, size) in plans(fleets).items():
-        for way in ("full", "split"):
+        for way in ("split",) if name.endswith("*") else ("full", "split"):
             cost = measured(plan, way, size)
             figures = [
                 f"{cost.parameters}",
