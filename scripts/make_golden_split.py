@@ -11,7 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from edge_sdk.codecs.product import ProductQuantizer, decode_product
+from edge_sdk.wire.batch import pack_batch
 from tests.edge_sdk.codecs.test_product import GOLDEN, golden_rows
+from tests.edge_sdk.wire.test_batch_messages import golden_message
 
 GOOD = {
     "paper": (ProductQuantizer(subvectors=32, centroids=2), 5, 256, 0),
@@ -40,6 +42,7 @@ def main() -> None:
         "reserved_4x8_Corrupt": bytes([good[0] | 0x80]) + good[1:],
     }.items():
         write(GOLDEN / "bad" / f"{name}.payload", payload)
+    write(GOLDEN / "good" / "activations.message", pack_batch(golden_message()))
 
 
 def write(path: Path, content: bytes) -> None:

@@ -3,6 +3,7 @@
 import dataclasses
 import struct
 import zlib
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -33,6 +34,20 @@ SAMPLE = BatchMessage(
     payload=b"payload",
     targets=b"0123",
 )
+
+
+def golden_message() -> BatchMessage:
+    """A float32 batch of two examples with their targets."""
+    return dataclasses.replace(
+        SAMPLE, codec=1, examples=2, numbers=3, payload=struct.pack("<6f", *range(6)), targets=b"12"
+    )
+
+
+def test_the_golden_message_is_still_made_and_read() -> None:
+    golden = Path(__file__).parents[2] / "golden" / "split" / "good"
+    data = (golden / "activations.message").read_bytes()
+    assert pack_batch(golden_message()) == data
+    assert unpack_batch(data) == golden_message()
 
 
 @st.composite
