@@ -94,7 +94,8 @@ class Device:
             engine=self._engine,
         )
 
-    def _engine(self, plan: Plan, stage: int) -> Engine:
+    def _engine(self, plan: Plan, stage: int, *, warm_up: bool = False) -> Engine:
+        del warm_up
         random = np.random.Generator(np.random.PCG64([self.number, 1]))
         whole = random.standard_normal(plan.manifest.layout.size).astype(np.float32)
         return ScriptedEngine(plan.segments().stage(stage).take(whole))

@@ -1,6 +1,5 @@
 """Promise: both sides remember the same, bit for bit, whoever takes part and whatever gets lost."""
 
-import dataclasses
 import shutil
 import socket
 from pathlib import Path
@@ -8,10 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edge_sdk.values import Vector
+from edge_sdk.values import CheckIn, Vector
 from server_ref.app import Listening
-from server_ref.settings import Terms
-from server_ref.store import memories
+from server_ref.store import memories, records
 from tests.server_ref.fleet import (
     Device,
     StagePolicy,
@@ -187,14 +185,14 @@ async def test_restarts_between_all_steps_change_no_bit_of_model_replica_and_mem
 
 
 async def test_stages_mix_in_one_round_and_each_device_fetches_only_its_own(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
 ) -> None:
     plan = staged_plan()
     segments = plan.segments()
     devices = devices_in(tmp_path, plan, range(3))
     devices[0].policy = StagePolicy(stage=0)
-    monkeypatch.setattr("server_ref.coordinator.cycle.next_terms", _staged)
-    async with fleet_at(tmp_path / "s", devices, plan=plan, **TWO_WAY) as at:
+    changes = TWO_WAY | {"schedule": "whole", "least_stage": 0, "min_updates": 2}
+    async with fleet_at(tmp_path / "s", devices, plan=plan, **changes) as at:
         await _one_by_one(at, devices, [(0, 1), (1, 2), (0, 2)])
         state = state_of(at, 2)
         version, held = held_by(devices[0])
@@ -215,11 +213,6 @@ async def test_stages_mix_in_one_round_and_each_device_fetches_only_its_own(
         )
 
 
-def _staged(terms: Terms, *, stages: int) -> Terms:
-    """Every round takes all stages."""
-    return dataclasses.replace(terms, stage=stages - 1, least_stage=0, memory_speed=0.4)
-
-
 async def test_error_feedback_keeps_what_was_not_counted(tmp_path: Path) -> None:
     plan = small_plan()
     devices = devices_in(tmp_path, plan, range(2))
@@ -233,3 +226,33 @@ async def test_error_feedback_keeps_what_was_not_counted(tmp_path: Path) -> None
         made = await version_made(at, 1)
         moved = made.weights - plan.whole_weights()
         assert 0 < np.count_nonzero(moved) <= 100
+
+
+async def test_an_auto_offer_is_resolved_by_the_device_and_counted(tmp_path: Path) -> None:
+    plan = small_plan()
+    devices = devices_in(tmp_path, plan, range(2))
+    changes = TWO_WAY | {"memory": "none", "codecs": ("auto:rate=3",), "optimizer": "fedadam"}
+    async with fleet_at(tmp_path / "s", devices, plan=plan, **changes) as at:
+        await _one_by_one(at, devices, [(0, 1), (0, 1)])
+        run = parts_of(at).run.run
+        (one, _) = parts_of(at).read(lambda c: records.updates(c, run, 2))
+        assert one.codec == "auto:rate=3"
+        assert set(state_of(at, 2).moments) == {"momentum", "second"}
+
+
+async def test_a_device_is_told_what_it_would_have_to_fetch(tmp_path: Path) -> None:
+    plan = small_plan()
+    devices = devices_in(tmp_path, plan, range(2))
+    async with fleet_at(tmp_path / "s", devices, plan=plan, **TWO_WAY) as at:
+        shelf = at.opened.coordinator.shelf
+        assert shelf.bytes_for(CheckIn(), 0, 0) == 0, "the plan's own weights"
+        await _one_by_one(at, devices, [(0, 1), (0, 1)])
+        run = parts_of(at).run.run
+        both = shelf.bytes_for(CheckIn(), 2, 0)
+        last = shelf.bytes_for(CheckIn(holds_run=run, holds_version=1, holds_stage=0), 2, 0)
+        assert both is not None
+        assert last is not None
+        assert 0 < last < both
+        assert shelf.bytes_for(CheckIn(holds_run=run, holds_version=2, holds_stage=0), 2, 0) == 0
+        other = CheckIn(holds_run="f" * 16, holds_version=1, holds_stage=0)
+        assert shelf.bytes_for(other, 2, 0) == both
