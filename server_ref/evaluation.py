@@ -9,10 +9,10 @@ from edge_sdk.plan import Plan
 from edge_sdk.values import Evaluation, Vector
 
 
-def evaluator(plan: Plan, path: Path) -> Callable[[Vector], Evaluation]:
+def evaluator(plan: Plan, path: Path) -> Callable[[Vector, int], Evaluation]:
     """A function from exact weights to loss and accuracy on the test split of `path`.
 
-    Weights are those of all parameters; what is measured is the plan's last stage.
+    Weights are those of all parameters; what is measured is one stage, with its own head.
 
     Not for two threads at once.
 
@@ -21,7 +21,12 @@ def evaluator(plan: Plan, path: Path) -> Callable[[Vector], Evaluation]:
         Malformed: the file is broken.
     """
     data = load_npz(path, split="test", fit=plan)
-    whole = plan.stages - 1
-    where = plan.segments().stage(whole)
-    engine = OnnxRuntimeEngine(plan, stage=whole)
-    return lambda weights: engine.evaluate(where.take(weights), data)
+    segments = plan.segments()
+    engines = {plan.stages - 1: OnnxRuntimeEngine(plan, stage=plan.stages - 1)}
+
+    def evaluate(weights: Vector, stage: int) -> Evaluation:
+        if stage not in engines:
+            engines[stage] = OnnxRuntimeEngine(plan, stage=stage)
+        return engines[stage].evaluate(segments.stage(stage).take(weights), data)
+
+    return evaluate

@@ -63,6 +63,7 @@ class Terms:
     split_activations: CodecSpec | None = None
     split_gradients: CodecSpec = "eden:bits=4"
     split_correction: Annotated[float, Field(ge=0, le=1e6)] = 0.0
+    stage_quorum: Annotated[float, Field(gt=0, le=1)] = 0.5
 
 
 class Settings(BaseSettings):
@@ -94,7 +95,7 @@ class Settings(BaseSettings):
     a run is taken up again."""
 
     rounds: Annotated[int, Field(ge=1, le=2**31)] = 10
-    """Versions to publish before the run is finished."""
+    """Versions to publish before the run is finished, not counting those of warm-ups."""
     cohort: Annotated[int, Field(ge=1, le=1_000_000)] = 10
     """Updates that close a round."""
     min_updates: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
@@ -145,6 +146,23 @@ class Settings(BaseSettings):
     """FedProx's mu: devices are pulled towards the model they began with."""
     report_costs: bool = True
     """Ask devices what each phase of a round cost them, and how they are."""
+
+    schedule: Literal["whole", "equal", "halved", "plateau"] | None = None
+    """How a plan of several stages grows: not at all, its last stage from the first round on
+    (`whole`); after equal shares of the rounds (`equal`); with half of such a share for each stage
+    but the last, as ProgFed's authors do (`halved`); or sooner, when a stage no longer gains
+    (`plateau`, which needs `evaluate`). Not given: `equal`, or `whole` where devices only train
+    split."""
+    warm_up_rounds: Annotated[int, Field(ge=0, le=10_000)] = 0
+    """Further rounds after each growth that train only what is new."""
+    patience: Annotated[int, Field(ge=1, le=10_000)] = 5
+    """Rounds without a gain that make a plateau."""
+    decay: Literal["none", "cosine"] = "none"
+    """How the learning rate falls over the rounds."""
+    least_stage: Stage | None = None
+    """Smallest stage that a device may train instead of the round's; none where not given."""
+    stage_quorum: Annotated[float, Field(gt=0, le=1)] = 0.5
+    """Share of the cohort that trains the round's own stage, at least."""
 
     ways: Annotated[tuple[Way, ...], Field(min_length=1, max_length=2)] = ("full",)
     """How devices may train, preferred first: `full`, or `split` with this server, or either."""
@@ -273,6 +291,7 @@ class Settings(BaseSettings):
             split_activations=self.split_activations,
             split_gradients=self.split_gradients,
             split_correction=self.split_correction,
+            stage_quorum=self.stage_quorum,
         )
 
 

@@ -89,6 +89,7 @@ class Segments:
         self._layout = manifest.layout
         self._sizes = [parameter.size for parameter in self._layout.parameters]
         self._stages = [stage.parameters for stage in manifest.stages]
+        self._warm_ups = [stage.warm_up and stage.warm_up.parameters for stage in manifest.stages]
         parts = manifest.split.parts if manifest.split else ()
         self._parts = [part.parameters for part in parts]
         self._on_device = frozenset(device_parts(len(parts))) if parts else frozenset[int]()
@@ -125,6 +126,28 @@ class Segments:
         """A stage's vector in the whole one."""
         return self._spans(self._of(stage), range(len(self._sizes)))
 
+    def trained(self, stage: int, *, warm_up: bool = False) -> Spans:
+        """What training a stage, or its warm-up, changes, in the whole vector.
+
+        Raises:
+            Misuse: the stage has no warm-up.
+        """
+        return self._spans(self._trained(stage, warm_up), range(len(self._sizes)))
+
+    def trained_within(self, stage: int, *, warm_up: bool = False) -> Spans:
+        """The same in the stage's vector.
+
+        Raises:
+            Misuse: the stage has no warm-up.
+        """
+        return self._spans(self._trained(stage, warm_up), self._of(stage))
+
+    def segments_trained(self, stage: int, *, warm_up: bool = False) -> tuple[int, ...]:
+        """Numbers of the segments of which that trains all."""
+        trained = set(self._trained(stage, warm_up))
+        positions = self._positions.values()
+        return tuple(n for n, those in enumerate(positions) if trained.issuperset(those))
+
     def part(self, part: int) -> Spans:
         """A part's vector in the whole one."""
         return self._spans(self._parts[part], range(len(self._sizes)))
@@ -145,6 +168,15 @@ class Segments:
         if stage == DEVICE_PARTS and self._parts:
             return sorted(i for part in self._on_device for i in self._parts[part])
         return self._stages[stage]
+
+    def _trained(self, stage: int, warm_up: bool) -> Sequence[int]:
+        """Positions of the parameters that training changes."""
+        if not warm_up:
+            return self._of(stage)
+        found = self._warm_ups[stage]
+        if found is None:
+            raise Misuse(f"stage {stage} of the plan has no warm-up")
+        return found
 
     def _grouped(self) -> dict[tuple[frozenset[int], frozenset[int]], tuple[int, ...]]:
         """Positions of parameters by stages and parts, in order of the first; no empty ones."""

@@ -27,7 +27,7 @@ from edge_sdk.runtime.spool import FINAL_REFUSALS, TrainedUpdate, deliver
 from edge_sdk.runtime.state import StateFolder, state_of
 from edge_sdk.runtime.steward import Steward
 from edge_sdk.runtime.trainer import Interrupted, Trainer
-from edge_sdk.runtime.workbench import NothingToSend, Workbench
+from edge_sdk.runtime.workbench import MakeEngine, NothingToSend, Workbench, layout_sent
 from edge_sdk.telemetry import ByteMeter, LinkMeter, ProcessSensor
 from edge_sdk.transport.http import HttpTransport
 from edge_sdk.values import (
@@ -398,7 +398,7 @@ class Client:
             delivered=delivered,
             late=late,
             stage=choice.stage,
-            dimension=None if plan is None else _trained_size(plan, task, choice),
+            dimension=None if plan is None else _sent(plan, task, choice),
             examples=len(self._data),
             steps=0 if update is None else update.commit.steps,
             upload_bytes=None if update is None else sum(map(len, update.frames)),
@@ -428,7 +428,8 @@ def _engine_maker(*, threads: int, low_memory: bool) -> MakeEngine:
     return make
 
 
-def _trained_size(plan: Plan, task: Task, choice: Choice) -> int:
+def _sent(plan: Plan, task: Task, choice: Choice) -> int:
+    """Coordinates of the update."""
     return layout_sent(plan, choice.stage, warm_up=task.warm_up).size
 
 

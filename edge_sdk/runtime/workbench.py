@@ -4,7 +4,7 @@ import dataclasses
 import logging
 import math
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from edge_sdk.datasets import ArrayDataset
 from edge_sdk.errors import Malformed
@@ -18,12 +18,20 @@ from edge_sdk.runtime.spool import TrainedUpdate
 from edge_sdk.runtime.state import StateFolder
 from edge_sdk.runtime.trainer import Trainer
 from edge_sdk.runtime.training import run_in_thread
-from edge_sdk.values import Choice, Commit, Task, Trained, TrainSettings, Vector
+from edge_sdk.values import Choice, Commit, Layout, Task, Trained, TrainSettings, Vector
 
 if TYPE_CHECKING:
     from edge_sdk.runtime.split import SplitTrainer
 
 _log = logging.getLogger(__name__)
+
+
+class MakeEngine(Protocol):
+    """Makes what trains one stage of a plan."""
+
+    def __call__(self, plan: Plan, stage: int, /, *, warm_up: bool = False) -> Engine:
+        """With `warm_up`, train only what the stage added."""
+        ...
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -49,7 +57,7 @@ class Workbench:
 
     Args:
         data: this device's examples; an `ArrayDataset` is fitted to each plan.
-        make_engine: the engine for one stage of a plan.
+        make_engine: the engine for one stage of a plan, or for its warm-up.
         folder: keeps plans and the trained update.
         transport: where plans and models come from.
         trainer: trains, and stops when it must.
@@ -59,7 +67,7 @@ class Workbench:
     def __init__(
         self,
         data: Dataset,
-        make_engine: Callable[[Plan, int], Engine],
+        make_engine: MakeEngine,
         *,
         folder: StateFolder,
         transport: Transport,
@@ -77,7 +85,7 @@ class Workbench:
         self._plan: Plan | None = None
         self._segments: tuple[str, Segments] | None = None
         self._model: HeldModel | None = None
-        self._engine: tuple[str, int, Engine] | None = None
+        self._engine: tuple[tuple[str, int, bool], Engine] | None = None
 
     @property
     def model(self) -> HeldModel | None:
@@ -120,6 +128,8 @@ class Workbench:
                 return NothingToSend("this device or plan cannot train split")
             choice = dataclasses.replace(choice, stage=DEVICE_PARTS)
             train = self._train_split
+        if task.warm_up and (choice.way == "split" or not plan.has_warm_up(choice.stage)):
+            return NothingToSend("there is no such warm-up")
         weights = await self._fetch_model(plan, task, choice)
         log.end("download")
         try:
@@ -212,7 +222,7 @@ class Workbench:
 
         def work(keep_going: KeepGoing) -> Trained:
             return self._trainer.train(
-                self._engine_for(plan, choice.stage),
+                self._engine_for(plan, choice.stage, warm_up=task.warm_up),
                 weights,
                 self._fitted,
                 settings,
@@ -236,12 +246,13 @@ class Workbench:
             plan, weights, self._fitted, task=task, choice=choice, stop_s=stop_s
         )
 
-    def _engine_for(self, plan: Plan, stage: int) -> Engine:
+    def _engine_for(self, plan: Plan, stage: int, *, warm_up: bool) -> Engine:
         """The engine for this stage, kept because opening a graph is slow."""
-        kept = self._engine
-        if kept is None or kept[:2] != (plan.digest, stage):
-            kept = self._engine = (plan.digest, stage, self._make_engine(plan, stage))
-        return kept[2]
+        wanted = (plan.digest, stage, warm_up)
+        if self._engine is None or self._engine[0] != wanted:
+            self._engine = None  # two at once may not fit into memory
+            self._engine = (wanted, self._make_engine(plan, stage, warm_up=warm_up))
+        return self._engine[1]
 
     def _save(
         self,
@@ -260,14 +271,19 @@ class Workbench:
         if has_diverged(delta):
             return NothingToSend("training diverged")
         segments = self._segments_of(plan)
-        where = segments.stage(choice.stage)
+        where = segments.trained(choice.stage, warm_up=task.warm_up)
         sent = before_sending(
-            delta, task, self._folder.spool.carried(), where=where, size=segments.size
+            segments.trained_within(choice.stage, warm_up=task.warm_up).take(delta),
+            task,
+            self._folder.spool.carried(),
+            where=where,
+            size=segments.size,
         )
         if sent is None:
             return NothingToSend("the memory that the server goes on from is lost")
         loss = trained.loss if trained.loss is not None and math.isfinite(trained.loss) else None
-        codec = codec_for(sent.vector, task, choice, plan.layout(choice.stage))
+        layout = layout_sent(plan, choice.stage, warm_up=task.warm_up)
+        codec = codec_for(sent.vector, task, choice, layout)
         frames = update_frames(
             sent.vector, task, codec, stage=choice.stage, examples=trained.examples
         )
@@ -293,3 +309,8 @@ class Workbench:
             len(frames),
         )
         return update
+
+
+def layout_sent(plan: Plan, stage: int, *, warm_up: bool) -> Layout:
+    """Of an update: what was trained, and nothing else."""
+    return plan.trained(stage, warm_up=True) if warm_up else plan.layout(stage)

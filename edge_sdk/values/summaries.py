@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from edge_sdk.values.scalars import STRICT, Count, Digest, RunId, Seconds
+from edge_sdk.values.scalars import STRICT, Count, Digest, RunId, Seconds, Stage
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
@@ -31,6 +31,9 @@ class RoundSummary:
     loss: float | None = None
     """Of the version the round made, on the server's evaluation data; None without any."""
     accuracy: Annotated[float, Field(ge=0, le=1)] | None = None
+    stage: Stage = 0
+    """The round's own; devices may have trained smaller ones."""
+    warm_up: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)

@@ -7,6 +7,7 @@ from functools import partial
 from edge_sdk.errors import EdgeError
 from edge_sdk.values import Evaluation, RoundSummary, RunSummary
 from server_ref.coordinator.cycle import Cycle
+from server_ref.coordinator.measuring import measured, tell_unmeasured
 from server_ref.coordinator.parts import Evaluate, RunParts
 from server_ref.coordinator.summary import summarise
 from server_ref.coordinator.telling import fall_line, finished_line, round_line
@@ -58,9 +59,8 @@ class Aftermath:
         return await summarise(self._parts, self._cycle, devices=0)
 
     async def _finish(self, row: RoundRow) -> None:
-        evaluate = self._to_measure(row)
-        if evaluate is not None:
-            await self._measure(row, evaluate)
+        if self._to_measure(row) is not None:
+            await self._measure(row)
         rounds = (await self._summary()).rounds
         at = next(i for i, one in enumerate(rounds) if one.round == row.number)
         self._parts.outside.tell(round_line(rounds[at]))
@@ -74,7 +74,7 @@ class Aftermath:
             self._parts.outside.tell(line)
         self._fallen = line is not None
 
-    async def _measure(self, row: RoundRow, evaluate: Evaluate) -> None:
+    async def _measure(self, row: RoundRow) -> None:
         """Record how good the version is, or that this cannot be told."""
         parts, run = self._parts, self._parts.run.run
         version = parts.read(partial(records.version, run=run, number=row.model_version + 1))
@@ -82,10 +82,8 @@ class Aftermath:
         try:
             if version is not None:  # its files are still there
                 weights = await asyncio.to_thread(parts.library.weights, version)
-                evaluation = await asyncio.to_thread(evaluate, weights)
+                evaluation = await measured(parts, version.version, weights, row.terms.stage)
         except EdgeError as error:
-            line = f"WARNING: version {row.model_version + 1} cannot be measured: {error}"
-            log.error("%s", line)  # noqa: TRY400 - the line says all
-            parts.outside.tell(line)
+            tell_unmeasured(parts, row.model_version + 1, error)
         change = partial(records.add_evaluation, run=run, number=row.number, evaluation=evaluation)
         await self._cycle.insist(partial(parts.write, change))

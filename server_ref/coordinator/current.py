@@ -9,12 +9,13 @@ from concurrent.futures import Executor, Future
 from typing import TypeVar
 
 from edge_sdk.errors import Reason, Refused
-from edge_sdk.plan import Segments
+from edge_sdk.plan import Segments, Spans
 from edge_sdk.plan.split import DEVICE_PARTS
 from edge_sdk.values import Commit, Piece, Progress, Receipt, Task, Vector
 from edge_sdk.wire import Frame, unpack
 from server_ref import rounds
 from server_ref.aggregate import Decoded, Mean, Tally, norm_limit
+from server_ref.coordinator.cohort import Placed, may_train_less
 from server_ref.coordinator.counting import Counting
 from server_ref.coordinator.labels import Wanted, codec_ids
 from server_ref.coordinator.limits import most_update_bytes
@@ -74,15 +75,15 @@ class CurrentRound:
         """What the latest device that gave up, or was dropped, said or was told."""
         terms = parts.terms
         least = terms.stage if terms.least_stage is None else terms.least_stage
-        sizes = {n: parts.segments.stage(n).size for n in range(least, terms.stage + 1)}
-        self._stage_sizes = tuple(parts.segments.stage(n).size for n in range(terms.stage + 1))
+        self._stage_sizes = tuple(self.where(n).size for n in range(terms.stage + 1))
+        sizes = {n: self._stage_sizes[n] for n in range(least, terms.stage + 1)}
         if parts.split_change is not None:
             sizes[DEVICE_PARTS] = parts.segments.stage(DEVICE_PARTS).size
         self._ways = terms.ways if parts.split_change else without_split(terms.ways)
         self._wanted = Wanted(run=parts.run, round=state.number, sizes=sizes, codecs=terms.codecs)
         tally = Tally(
             parts.segments.size,
-            parts.segments.stage,
+            self.where,
             weighing=terms.weighing,
             shrink=terms.shrink,
         )
@@ -91,6 +92,8 @@ class CurrentRound:
         self._counting = Counting(parts.log, parts.worker, tally, longest=longest, finish=whole.of)
         self.memory_rounds: dict[str, int] = {}
         """Round whose Artemis memory a device goes on from; those not named begin at zero."""
+        self.small: set[str] = set()
+        """Devices that may train a smaller stage; see `cohort`."""
         self._appended: defaultdict[str, int] = defaultdict(int)
         self._slots = asyncio.Semaphore(COMMITS_IN_FLIGHT)
         self._commits: set[asyncio.Task[Receipt | None]] = set()
@@ -105,6 +108,26 @@ class CurrentRound:
     def closing(self) -> bool:
         """Whether it takes nothing more but is not over yet."""
         return self.state.phase is not Phase.OPEN
+
+    def where(self, stage: int) -> Spans:
+        """What an update of a stage carries, in the whole model: in a warm-up only what is new."""
+        terms = self.parts.terms
+        return self.parts.segments.trained(stage, warm_up=terms.warm_up and stage == terms.stage)
+
+    def place(self, device: str, *, was_full: bool) -> None:
+        """Give a device that is let in a small place, if it should have one.
+
+        `was_full` says whether it trained the full stage when it last took part.
+        """
+        if device not in self.small:
+            members = self.state.members
+            placed = [
+                Placed(label.stage if (label := members[one].label) else None)
+                for one in self.small
+                if one in members and members[one].standing not in rounds.GONE
+            ]
+            if may_train_less(self.parts.terms, placed, was_full=was_full):
+                self.small.add(device)
 
     def decide(self, event: rounds.Event) -> rounds.Effect | None:
         """Let `event` happen; its own effect. A round that begins to close is told on.
@@ -144,7 +167,7 @@ class CurrentRound:
             memory_speed=terms.memory_speed,
             memory_round=self.memory_rounds.get(device),
             proximity=terms.proximity,
-            least_stage=terms.least_stage,
+            least_stage=terms.least_stage if device in self.small else None,
             warm_up=terms.warm_up,
             ways=self._ways,
             download_bytes=download_bytes,
@@ -185,6 +208,8 @@ class CurrentRound:
             Refused: the chunk does not fit the task, the round or what is held.
         """
         label = self._wanted.label(frame, seed=self.parts.seed_of(device))
+        if label.stage < self.parts.terms.stage and device not in self.small:
+            raise Refused(Reason.MISMATCH, f"this task is of stage {self.parts.terms.stage} alone")
         same = self._counting.same(device, frame)
         effect = self.decide(rounds.Chunk(device, frame.index, label, same))
         if not isinstance(effect, rounds.Store):

@@ -15,10 +15,12 @@ from server_ref import rounds
 from server_ref.coordinator.current import CurrentRound, RoundParts
 from server_ref.coordinator.ending import Ending, kept_rounds, make_version
 from server_ref.coordinator.limits import PATIENT_ROUNDS, recess_s
+from server_ref.coordinator.measuring import measured
 from server_ref.coordinator.parts import RunParts
 from server_ref.coordinator.splitting import forget_sessions, split_change
-from server_ref.coordinator.staging import next_terms
+from server_ref.coordinator.staging import next_terms, past_of, past_of_round
 from server_ref.downlink import derive_seed
+from server_ref.growth import Past
 from server_ref.rounds import Phase, Round, Rules
 from server_ref.settings import Terms
 from server_ref.store import Connection, memories, orders, records
@@ -120,14 +122,20 @@ class Cycle:
 
     # ------------------------------------------------------------------ opening
 
-    def _next(self, model_version: int) -> Opening | None:
-        """The round that follows; None after the last version, or where the run was stopped."""
-        settings = self._parts.settings
-        if self.mode == "stopped" or model_version >= settings.rounds:
+    def _next(self, model_version: int, *ending: Past) -> Opening | None:
+        """The round that follows; None after the last version, or where the run was stopped.
+
+        `ending` is the round that makes the newest version, while that is not on record.
+        """
+        parts = self._parts
+        if self.mode == "stopped":
             return None
-        at = self._parts.outside.wall_s()
-        terms = next_terms(settings.terms(), stages=self._parts.plan.stages)
-        return Opening(self.last_round + 1, model_version, terms, at)
+        rows = parts.read(lambda c: records.rounds(c, parts.run.run))
+        past = past_of(rows, model_version, ending=ending)
+        terms = next_terms(parts.settings, parts.plan, past)
+        if terms is None:
+            return None
+        return Opening(self.last_round + 1, model_version, terms, parts.outside.wall_s())
 
     def _record_opening(self, opening: Opening, connection: Connection) -> None:
         records.open_round(
@@ -184,6 +192,7 @@ class Cycle:
         )
         given = parts.read(lambda c: memories.given_memories(c, parts.run.run, number))
         current.memory_rounds.update(given)
+        current.small |= parts.read(lambda c: records.small_places(c, parts.run.run, number))
         self.last_round = number
         self.current_opened_at = opening.at
         self.current = current
@@ -314,7 +323,11 @@ class Cycle:
         elif back_to is not None:
             ending = await self._old_version(back_to, settled.model_version)
         weights = current.parts.weights if ending is None else ending.weights
-        opening = self._next(settled.model_version + (ending is not None))
+        made: list[Past] = []
+        if published and ending is not None:
+            ending = await self._measure_for_growth(ending, current.parts.terms)
+            made = [past_of_round(current.parts.terms, ending.figures)]
+        opening = self._next(settled.model_version + (ending is not None), *made)
         at = parts.outside.wall_s()
 
         def change(connection: Connection) -> None:
@@ -331,6 +344,14 @@ class Cycle:
         await self._in_thread(self._tidy)
         log.info("round %d %s, %d updates", number, settled.phase, len(settled.counted()))
         return settled, opening, weights
+
+    async def _measure_for_growth(self, ending: Ending, terms: Terms) -> Ending:
+        """With figures, where it depends on them what the next round trains."""
+        if self._parts.settings.schedule != "plateau":
+            return ending
+        version = ending.row.version
+        figures = await measured(self._parts, version, ending.weights, terms.stage)
+        return dataclasses.replace(ending, figures=figures, measured=True)
 
     async def _old_version(self, source: int, version: int) -> Ending:
         """An old version's weights as the one after `version`; its files are durable."""

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_sdk.values import Vector
+from edge_sdk.values import Evaluation, Vector
 from server_ref.aggregate import Mean, ServerOptimizer, optimize
 from server_ref.coordinator.current import CurrentRound
 from server_ref.coordinator.parts import RunParts
@@ -36,6 +36,9 @@ class Ending:
     """Devices whose memory is zero again."""
     lengths: tuple[LengthRow, ...] = ()
     """Of the updates, where aggregation looked at them."""
+    measured: bool = False
+    """Whether `figures` were sought already."""
+    figures: Evaluation | None = None
 
     def record(self, connection: Connection, run: str) -> None:
         """Make it true."""
@@ -43,6 +46,8 @@ class Ending:
         memories.drop_memories(connection, run, self.dropped)
         memories.put_memories(connection, run, self.moved)
         lengths.add_lengths(connection, run, self.lengths)
+        if self.measured and self.row.round is not None:
+            records.add_evaluation(connection, run, self.row.round, self.figures)
 
 
 def make_version(
@@ -71,7 +76,7 @@ def make_version(
         for update in updates:
             memory.move(update)
     memory.forget(updates)
-    fresh = _stage_before(parts, base_row) not in (terms.stage, None)
+    fresh = _turn_before(parts, base_row) not in {(terms.stage, terms.warm_up), None}
     weights, moments = optimize(
         _optimizer(terms), base.weights, step, mean.covered, {} if fresh else base.moments
     )
@@ -120,11 +125,12 @@ class _Memories:
         start = before[1] if before and goes_on else np.zeros(library.segments.size, np.float32)
         decoded = current.decode_now(update.device)
         speed = current.parts.terms.memory_speed or 1.0
-        after = moved(start, library.segments.stage(decoded.stage), decoded.pieces, speed=speed)
+        after = moved(start, current.where(decoded.stage), decoded.pieces, speed=speed)
         weight = 1.0 if current.parts.terms.weighing == "equal" else float(update.examples)
         exchange(self.total, before, (weight, after))
         seen = set(self._rows[update.device].segments) if goes_on else set[int]()
-        seen |= {segment.number for segment in library.segments.of_stage(decoded.stage)}
+        warm_up = current.parts.terms.warm_up
+        seen.update(library.segments.segments_trained(decoded.stage, warm_up=warm_up))
         digest = library.write_memory(update.device, current.number, after)
         self.moved.append(
             MemoryRow(update.device, current.number, weight, tuple(sorted(seen)), digest)
@@ -161,7 +167,11 @@ def _optimizer(terms: Terms) -> ServerOptimizer:
     )
 
 
-def _stage_before(parts: RunParts, row: VersionRow) -> int | None:
-    """The stage whose round made a version; None where none did."""
+def _turn_before(parts: RunParts, row: VersionRow) -> tuple[int, bool] | None:
+    """Stage of the round that made a version, and whether it was a warm-up; None where none did.
+
+    Optimizers begin anew with each stage, as in ProgFed, and behind its warm-up.
+    """
     rows = parts.read(lambda c: records.rounds(c, parts.run.run))
-    return next((one.terms.stage for one in rows if one.number == row.round), None)
+    found = (one.terms for one in rows if one.number == row.round)
+    return next(((terms.stage, terms.warm_up) for terms in found), None)

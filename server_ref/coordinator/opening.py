@@ -16,6 +16,7 @@ from server_ref.coordinator.publishing import Library
 from server_ref.coordinator.robustly import check_aggregation
 from server_ref.coordinator.run import Coordinator
 from server_ref.coordinator.splitting import Splitting, make_room
+from server_ref.coordinator.staging import check_growth
 from server_ref.coordinator.traffic import TrafficCounter
 from server_ref.downlink import Downlink, check_stable, derive_seed
 from server_ref.settings import Settings
@@ -71,13 +72,14 @@ async def open_run(
 
     Raises:
         Misuse: devices could not follow the model with this downlink codec; updates cannot be
-            combined as asked; the folder belongs to another plan, a newer release, or a running
-            server; the rounds are to offer `split`, and the plan has none; no device, or more than
-            one, has a name to revoke.
+            combined, or the model grow, as asked; the folder belongs to another plan, a newer
+            release, or a running server; the rounds are to offer `split`, and the plan has none; no
+            device, or more than one, has a name to revoke.
         Refused: `storage`.
     """
     check_stable(settings.downlink_codec, settings.downlink_speed)
     check_aggregation(settings)
+    check_growth(settings, plan, measures=evaluate is not None)
     outside = outside or Surroundings()
     with (
         lock_folder(settings.state) as folder,

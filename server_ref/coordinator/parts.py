@@ -22,8 +22,8 @@ from server_ref.store.records import RunRow, UpdateRow
 
 T = TypeVar("T")
 
-Evaluate = Callable[[Vector], Evaluation]
-"""Measures exact weights; runs in a thread."""
+Evaluate = Callable[[Vector, int], Evaluation]
+"""Measures a stage of exact weights of the whole model; runs in a thread."""
 
 
 class OpenLog(Protocol):

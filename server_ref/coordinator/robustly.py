@@ -76,7 +76,7 @@ def combined(
     surveyed: list[_Surveyed] = []
     stored: list[robust.Stored] = []
     for update in updates:
-        spans = segments.stage(update.stage)
+        spans = current.where(update.stage)
         where = None if spans.runs == ((0, segments.size),) else spans
         one = _survey(current, update)
         surveyed.append(one)

@@ -65,8 +65,9 @@ class Coordinator:
         return self._cycle.stopping.is_set()
 
     def prepare_stop(self) -> None:
-        """Take nothing new and let waiting devices go."""
+        """Take nothing new and let waiting devices and listeners go."""
         self._cycle.stopping.set()
+        self._parts.tell("run", text="the server is stopping")
 
     # ------------------------------------------------------------------ calls of devices
 
@@ -230,8 +231,15 @@ class Coordinator:
         admitted = device in current.recorded_admissions
         before = current.memory_rounds.get(device)
         base = self._memory_base(current, device, request)
+        if not admitted and current.parts.terms.least_stage is not None:
+            number = current.number
+            full = self._parts.read(lambda c: records.trained_fully(c, self.run, number, device))
+            current.place(device, was_full=full)
         if not admitted or base != before:
-            await self._parts.write(partial(self._record_offer, current.number, device, base))
+            small = device in current.small
+            await self._parts.write(
+                partial(self._record_offer, current.number, device, base, small)
+            )
             current.recorded_admissions.add(device)
         if base is not None:
             current.memory_rounds[device] = base
@@ -242,9 +250,9 @@ class Coordinator:
         return current.task(device, download_bytes=size)
 
     def _record_offer(
-        self, number: int, device: str, base: int | None, connection: Connection
+        self, number: int, device: str, base: int | None, small: bool, connection: Connection
     ) -> None:
-        records.add_admission(connection, self.run, number, device)
+        records.add_admission(connection, self.run, number, device, small=small)
         memories.give_memory(connection, self.run, number, device, base)
 
     def _memory_base(self, current: CurrentRound, device: str, request: CheckIn) -> int | None:

@@ -72,4 +72,6 @@ def _round(
         seconds=max(0.0, ended_at - row.opened_at),
         loss=row.loss,
         accuracy=row.accuracy,
+        stage=row.terms.stage,
+        warm_up=row.terms.warm_up,
     )

@@ -20,6 +20,8 @@ def round_line(one: RoundSummary) -> str:
     elif one.loss is not None:
         words.append(f"loss {one.loss:.4g}")
     ending = " abandoned" if one.state == "abandoned" else ""
+    if one.stage or one.warm_up:
+        ending = f", stage {one.stage}{' warming up' if one.warm_up else ''}{ending}"
     return f"round {one.round}{ending}: {', '.join(words)}, {one.seconds:.1f} s"
 
 
@@ -37,9 +39,12 @@ def finished_line(run: RunSummary) -> str:
 def fall_line(now: RoundSummary, before: list[RoundSummary]) -> str | None:
     """A warning when a round's version is far worse than the best before it; None when it is not.
 
+    Only rounds of the same stage compare: a model that has just grown has a fresh head.
+
     Far is an accuracy lower by `FALL` or, where there are no classes, more than twice the loss and
     one.
     """
+    before = [one for one in before if one.stage == now.stage]
     accuracies = [one.accuracy for one in before if one.accuracy is not None]
     losses = [one.loss for one in before if one.loss is not None]
     if now.accuracy is not None and accuracies:

@@ -21,7 +21,7 @@ from edge_sdk.interfaces import Policy
 from edge_sdk.plan import Plan
 from edge_sdk.runtime.backoff import Backoff
 from edge_sdk.runtime.loop import Loop
-from edge_sdk.values import RunSummary
+from edge_sdk.values import Evaluation, RunSummary, Vector
 from server_ref.coordinator import Opened, Surroundings, open_run
 from server_ref.settings import Settings
 from server_ref.simulate.device import MIDNIGHT_S, Character, Device, Engines, Pool, World
@@ -81,7 +81,12 @@ class _Run:
         counts = fleet.counts()
         holdings, test = load_holdings(fleet.data, self._plan, devices=sum(counts), seed=fleet.seed)
         engines = Engines()
-        judge = engines.get(self._plan, self._plan.stages - 1)
+        segments = self._plan.segments()
+
+        def measure(weights: Vector, stage: int) -> Evaluation:
+            mine = segments.stage(stage).take(weights)
+            return engines.get(self._plan, stage).evaluate(mine, test)
+
         tokens = _tokens(fleet.seed)
         outside = Surroundings(
             now_s=loop.time,
@@ -96,7 +101,7 @@ class _Run:
             open_run(
                 server_settings(fleet, self._folder, devices=sum(counts)),
                 self._plan,
-                evaluate=lambda weights: judge.evaluate(weights, test),
+                evaluate=measure,
                 outside=outside,
             ) as opened,
             application(opened) as serve,

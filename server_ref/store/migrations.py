@@ -167,6 +167,11 @@ CREATE TABLE lengths (                  -- of counted updates, where aggregation
 ) STRICT, WITHOUT ROWID;
 """
 
+SMALL = """
+-- small: whether the device may train a smaller stage than the round's own
+ALTER TABLE admissions ADD COLUMN small INTEGER NOT NULL DEFAULT 0;
+"""
+
 MIGRATIONS: tuple[tuple[str, str], ...] = (
     ("first form", FIRST),
     ("attempts, declines, failed evaluations, closing rounds", SECOND),
@@ -174,6 +179,7 @@ MIGRATIONS: tuple[tuple[str, str], ...] = (
     ("late costs", LATE_COSTS),
     ("versions by segment, stages, memories", MODELS),
     ("lengths of updates", LENGTHS),
+    ("small places", SMALL),
 )
 """Name and statements, oldest first. Released ones never change; new ones go to the end."""
 

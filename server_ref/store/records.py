@@ -171,12 +171,35 @@ def _round(row: sqlite3.Row) -> RoundRow:
     )
 
 
-def add_admission(connection: sqlite3.Connection, run: str, number: int, device: str) -> None:
-    """Record that a device holds a place; again is the same."""
+def add_admission(
+    connection: sqlite3.Connection, run: str, number: int, device: str, *, small: bool = False
+) -> None:
+    """Record that a device holds a place, `small` where it may train less; again is the same."""
     connection.execute(
-        "INSERT OR IGNORE INTO admissions (run, round, device) VALUES (?, ?, ?)",
-        (run, number, device),
+        "INSERT OR IGNORE INTO admissions (run, round, device, small) VALUES (?, ?, ?, ?)",
+        (run, number, device, small),
     )
+
+
+def small_places(connection: sqlite3.Connection, run: str, number: int) -> set[str]:
+    """Devices that were let in to train a smaller stage if they want."""
+    rows = connection.execute(
+        "SELECT device FROM admissions WHERE run = ? AND round = ? AND small", (run, number)
+    )
+    return {row[0] for row in rows}
+
+
+def trained_fully(connection: sqlite3.Connection, run: str, number: int, device: str) -> bool:
+    """Whether a device trained the full stage of the last round before `number` that let it in."""
+    row = connection.execute(
+        "SELECT r.terms, u.stage FROM admissions a JOIN rounds r USING (run, round)"
+        " LEFT JOIN updates u USING (run, round, device)"
+        " WHERE a.run = ? AND a.device = ? AND a.round < ? ORDER BY a.round DESC LIMIT 1",
+        (run, device, number),
+    ).fetchone()
+    if row is None or row[1] is None:
+        return False
+    return int(row[1]) >= TERMS.validate_json(row[0]).stage
 
 
 def decline_place(connection: sqlite3.Connection, run: str, number: int, device: str) -> None:

@@ -37,7 +37,7 @@ def test_the_evaluator_measures_the_test_split(tmp_path: Path) -> None:
         x_train=np.zeros((1, 4), np.float32), y_train=np.zeros(1, np.int64),
         x_test=random.standard_normal((50, 4)).astype(np.float32), y_test=np.arange(50) % 3,
     )  # fmt: skip
-    found = evaluator(plan, file)(np.zeros(plan.layout().size, np.float32))
+    found = evaluator(plan, file)(np.zeros(plan.layout().size, np.float32), 0)
     assert found.examples == 50
     assert found.loss == pytest.approx(np.log(3), rel=1e-5)
     with pytest.raises(Misuse):
@@ -51,7 +51,7 @@ def _steps(summary: RunSummary) -> list[float | None]:
 async def test_a_restart_measures_what_is_missing(tmp_path: Path) -> None:
     measured: list[float] = []
 
-    def evaluate(weights: Vector) -> Evaluation:
+    def evaluate(weights: Vector, _stage: int) -> Evaluation:
         measured.append(float(weights[0]))
         return Evaluation(examples=1, loss=float(weights[0]) + 100)
 
@@ -73,7 +73,7 @@ async def test_a_restart_measures_what_is_missing(tmp_path: Path) -> None:
 async def test_a_version_that_cannot_be_measured_does_not_end_the_run(tmp_path: Path) -> None:
     lines: list[str] = []
 
-    def evaluate(_weights: Vector) -> Evaluation:
+    def evaluate(_weights: Vector, _stage: int) -> Evaluation:
         raise Corrupt("the model's loss is not finite")
 
     outside = Surroundings(tell=lines.append)
@@ -96,7 +96,7 @@ async def test_the_operator_reads_a_line_for_every_round_and_the_end(tmp_path: P
     accuracies = iter([0.9, 0.3, 0.2, 0.95])
     lines: list[str] = []
 
-    def evaluate(_weights: Vector) -> Evaluation:
+    def evaluate(_weights: Vector, _stage: int) -> Evaluation:
         return Evaluation(examples=1, loss=1.0, accuracy=next(accuracies))
 
     outside = Surroundings(tell=lines.append)

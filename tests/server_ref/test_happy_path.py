@@ -166,7 +166,7 @@ async def test_a_commit_with_chunks_missing_counts_for_those_held(tmp_path: Path
 
 
 async def test_the_operator_sees_rounds_devices_and_measured_bytes(tmp_path: Path) -> None:
-    def evaluate(weights: Vector) -> Evaluation:
+    def evaluate(weights: Vector, _stage: int) -> Evaluation:
         return Evaluation(examples=1, loss=float(np.abs(weights).sum()), accuracy=0.5)
 
     async with serving(tmp_path, evaluate=evaluate, rounds=1) as at:

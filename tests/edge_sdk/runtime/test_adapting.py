@@ -65,8 +65,8 @@ async def run_over(folder: Path, policy: Policy[Any]) -> tuple[PacedTransport, l
         on_step=lambda: clock.advance(2.0),
     )
 
-    def make_engine(plan: Plan, stage: int) -> ScriptedEngine:
-        del plan, stage
+    def make_engine(plan: Plan, stage: int, /, *, warm_up: bool = False) -> ScriptedEngine:
+        del plan, stage, warm_up
         return engine
 
     client = Client(

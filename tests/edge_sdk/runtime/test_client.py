@@ -84,8 +84,8 @@ def make_client(
 ) -> Client:
     trains = ScriptedEngine(TARGET) if engine is None else engine
 
-    def make_engine(plan: Plan, stage: int) -> ScriptedEngine:
-        del plan, stage
+    def make_engine(plan: Plan, stage: int, /, *, warm_up: bool = False) -> ScriptedEngine:
+        del plan, stage, warm_up
         return trains
 
     return Client(
@@ -454,7 +454,7 @@ async def test_an_identity_is_never_shown_to_another_server(tmp_path: Path) -> N
         data=(X, Y),
         state=tmp_path,
         transport=other,
-        engine=lambda plan, stage: ScriptedEngine(TARGET),  # noqa: ARG005 - the factory's names
+        engine=lambda _plan, _stage, /, *, warm_up=False: ScriptedEngine(TARGET),  # noqa: ARG005
     )
     assert await elsewhere.participate() is not None
     assert len(other.devices) == 1

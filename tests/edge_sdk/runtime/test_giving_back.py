@@ -58,8 +58,8 @@ def make_client(
     policy: FixedPolicy | None = None,
     x: NDArray[np.float64] = X,
 ) -> Client:
-    def make_engine(plan: Plan, stage: int) -> Engine:
-        del plan, stage
+    def make_engine(plan: Plan, stage: int, /, *, warm_up: bool = False) -> Engine:
+        del plan, stage, warm_up
         if isinstance(engine, EdgeError):
             raise engine
         return engine
