@@ -38,11 +38,11 @@ http_log = logging.getLogger("server_ref.http")
 
 
 def _in_one_line(record: logging.LogRecord) -> bool:
-    """What a stranger sends that is no HTTP is worth a line, not an alarm with a traceback."""
+    """What is no HTTP, and who hangs up, is worth a line, not an alarm with a traceback."""
     error = record.exc_info[1] if record.exc_info else None
-    if isinstance(error, HttpProcessingError):
+    if isinstance(error, HttpProcessingError | ConnectionError):
         record.levelno, record.levelname = logging.INFO, "INFO"
-        record.msg, record.args = f"no HTTP: {type(error).__name__}", ()
+        record.msg, record.args = f"no whole exchange: {type(error).__name__}", ()
         record.exc_info = None
     return record.levelno >= http_log.getEffectiveLevel()
 

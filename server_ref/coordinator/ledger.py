@@ -53,13 +53,10 @@ class Account:
     """Its latest commit."""
     stage: int = 0
     """Of that update."""
+    update_s: float | None = None
+    """How long that update took it, waiting left out."""
     report: DeviceReport | None = None
     """With its latest check-in."""
-
-    @property
-    def update_s(self) -> float | None:
-        """How long its latest update took it."""
-        return None if self.last is None else work_s(self.last)
 
 
 class Ledger:
@@ -80,9 +77,8 @@ class Ledger:
         account.updates += 1
         account.last_round, account.last, account.stage = number, commit, stage
         self._spend(number, account, commit.costs)
-        took_s = work_s(commit)
-        if took_s is not None:
-            self._times[bisect.bisect_left(UPDATE_S_BOUNDS, took_s)] += 1
+        account.update_s = None
+        self._took(account, commit.costs)
 
     def heard(self, device: str, report: DeviceReport) -> None:
         """Take in how a device is."""
@@ -95,6 +91,7 @@ class Ledger:
             return False
         account.late_round = late.round
         self._spend(late.round, account, late.costs)
+        self._took(account, late.costs)
         return True
 
     def forget(self, device: str) -> None:
@@ -122,17 +119,21 @@ class Ledger:
             update_s_counts=tuple(self._times),
         )
 
+    def _took(self, account: Account, costs: tuple[Cost, ...]) -> None:
+        """Add to the time of the device's latest update, and count it in its class."""
+        more_s = [cost.seconds for cost in costs if cost.phase in WORK]
+        if not more_s:
+            return
+        if account.update_s is not None:
+            self._times[bisect.bisect_left(UPDATE_S_BOUNDS, account.update_s)] -= 1
+        account.update_s = (account.update_s or 0.0) + sum(more_s)
+        self._times[bisect.bisect_left(UPDATE_S_BOUNDS, account.update_s)] += 1
+
     def _spend(self, number: int, account: Account, costs: tuple[Cost, ...]) -> None:
         for cost in costs:
             self._rounds[number].setdefault(cost.phase, _Sum()).add(cost)
             if cost.energy_j is not None:
                 account.energy_j = (account.energy_j or 0.0) + cost.energy_j
-
-
-def work_s(commit: Commit) -> float | None:
-    """Seconds the device worked on an update, waiting left out; None when it did not say."""
-    found = [cost.seconds for cost in commit.costs if cost.phase in WORK]
-    return sum(found) if found else None
 
 
 def _phases(sums: dict[Phase, _Sum]) -> list[PhaseCosts]:

@@ -172,7 +172,7 @@ async def test_the_table_of_devices_shows_what_they_did_and_said(tmp_path: Path)
                 assert shown.report == report
             (shown,) = await asked.devices()
             assert (shown.name, shown.updates, shown.last_round) == ("shed", 1, 1)
-            assert (shown.why, shown.codec, shown.update_s) == ("slow link", "float32", 2.5)
+            assert (shown.why, shown.codec, shown.update_s) == ("slow link", "float32", 3.5)
             assert shown.energy_j == pytest.approx(6.25)
             assert shown.bits is not None
             assert 32 < shown.bits < 60  # 1,000 parameters: heads and reports weigh something
@@ -325,6 +325,29 @@ async def test_events_tell_what_happens(tmp_path: Path) -> None:
         assert kinds == ["device-joined", "refusal", "commit", "round-closed"]
         async with http(at, at.opened.operator_token) as client, client.get(REFUSALS) as answer:
             assert load_json(Refusals, await answer.read()).reasons == {"not-found": 1}
+
+
+async def test_a_listener_that_hangs_up_is_no_alarm(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with serving(tmp_path, join_uses=8) as at:
+        async with http(at, at.opened.operator_token) as client, client.get(EVENTS) as stream:
+            await stream.content.readline()
+        for _ in range(4):
+            await enrol(at, at.opened.join_token or "")
+            await asyncio.sleep(0.02)
+    assert [one.getMessage() for one in caplog.records if one.exc_info] == []
+
+
+async def test_a_listener_does_not_hold_a_stopping_server_up(tmp_path: Path) -> None:
+    async with serving(tmp_path) as at:
+        token = at.opened.operator_token
+        async with http(at, token) as client, client.get(EVENTS) as stream:
+            await stream.content.readline()
+            at.opened.coordinator.prepare_stop()
+            async with asyncio.timeout(10):
+                rest = await stream.content.read()
+    assert b"stopping" in rest
 
 
 async def test_a_stopping_server_tells_devices_when_to_come_back(tmp_path: Path) -> None:
