@@ -166,9 +166,10 @@ def results_of(parts: RunParts, number: int) -> "Results":
 def split_change(parts: RunParts, terms: Terms, number: int) -> Callable[[str], Vector] | None:
     """Reads the outcome of a device's session; None where the round takes no split updates.
 
-    It takes none while it trains an early stage: the parts of a split are those of the whole model.
+    It takes none while it trains an early stage, or only the newest block: the parts of a split are
+    those of the whole model.
     """
-    whole = terms.stage == parts.plan.stages - 1
+    whole = terms.stage == parts.plan.stages - 1 and not terms.warm_up
     if "split" not in terms.ways or parts.plan.split is None or not whole:
         return None
     return results_of(parts, number).read
