@@ -153,16 +153,17 @@ function drawJoules(costs) {
 
 function drawTimes(costs) {
   const counts = costs.update_s_counts;
-  const first = counts.findIndex((count) => count > 0);
-  const last = counts.findLastIndex((count) => count > 0);
+  const lowest = counts.findIndex((count) => count > 0);
+  const first = Math.max(lowest - 1, 0); // an empty class on either side shows where it ends
+  const last = Math.min(counts.findLastIndex((count) => count > 0) + 1, counts.length - 1);
   const bounds = costs.update_s_bounds;
   const names = counts.map((_, at) => (at < bounds.length ? `≤ ${seconds(bounds[at])}` : "more"));
-  const shown = first < 0 ? [] : counts.slice(first, last + 1);
+  const shown = lowest < 0 ? [] : counts.slice(first, last + 1);
   draw("c-times", {
     label: "Took",
     none: "No device has reported times.",
     x: shown.map((_, at) => at),
-    names: names.slice(Math.max(first, 0), last + 1),
+    names: names.slice(first, last + 1),
     unit: (y) => (Number.isInteger(y) ? String(y) : ""),
     series: [{ label: "Updates", colour: "--series-1", values: shown, bars: true }],
   });
