@@ -4,9 +4,11 @@
 `__main__`      the command: `python -m server_ref PLAN …` or `edge-sdk serve PLAN …`
 `settings`      every setting, from flags, environment and a TOML file
 `app`           builds the HTTP application and owns clock, sockets and threads
-`api/`          one function per call
+`tls`, `logs`   the certificate that follows its files; what is logged, with request ids
+`api/`          one function per call; `routes` is the table, also of the OpenAPI document
 `coordinator`   the run: brings rounds, store and sums together; knows no HTTP
 `evaluation`    measures published versions on the operator's data
+`dashboard`     the operator's page, as files
 `store/`        what survives: the log of chunks, SQLite for state, versions as files
 `rounds`        what a round may do: a pure state machine, drawn as a table
 `aggregate`     from updates to the model's next step, pure

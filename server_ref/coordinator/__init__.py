@@ -3,6 +3,8 @@
 =============== ==============================================================
 `opening`       a state folder becomes a run, new or taken up
 `run`           what every call needs of the run
+`desk`          the operator's: join tokens, devices, whether the run goes on
+`ledger`        what devices reported, added up; `news`: what happens, told to listeners
 `cycle`         from one round to the next
 `current`       one round while it runs; `labels` judges its frames, `counting` sums them up
 `staging`       what the next round promises
