@@ -8,6 +8,7 @@ import threading
 from collections.abc import Collection, Sequence
 
 from edge_sdk.errors import Reason, Refused
+from edge_sdk.plan.split import DEVICE_PARTS
 from edge_sdk.values import CheckIn
 from server_ref.coordinator.parts import RunParts
 from server_ref.coordinator.publishing import Library
@@ -110,6 +111,8 @@ class Shelf:
         return self._kept
 
     def _is_stage(self, stage: int | None) -> bool:
+        if stage == DEVICE_PARTS and self._parts.plan.split is not None:
+            return True
         return stage is None or stage < self._parts.plan.stages
 
     def _segments(self, stage: int | None) -> Sequence[int]:

@@ -19,6 +19,7 @@ from edge_sdk.engines.split_device import DeviceHalf
 from edge_sdk.engines.split_parts import PartEngine
 from edge_sdk.errors import Reason, Refused, Unreachable
 from edge_sdk.plan import Plan
+from edge_sdk.plan.split import DEVICE_PARTS
 from edge_sdk.protocol.split import SPLIT
 from edge_sdk.runtime.backoff import Backoff
 from edge_sdk.runtime.client import Client
@@ -278,3 +279,24 @@ async def test_idle_sessions_are_closed_and_their_work_is_kept(tmp_path: Path) -
         assert ready.held == 2
         assert await channel.receive() == lost
         await channel.close()
+
+
+async def test_later_rounds_download_the_devices_parts_alone(tmp_path: Path) -> None:
+    settings = EXACT | {"rounds": 2, "cohort": 1}
+    async with serving(tmp_path / "state", plan=SPLIT_ONCE, **settings) as listening:
+        one = client(listening, 0, tmp_path, policy=OneWay("split"))
+        first = await one.participate()
+        second = None
+        while second is None:  # the next round opens in a moment
+            await asyncio.sleep(0.02)
+            second = await one.participate()
+        assert first is not None
+        assert second.round == first.round + 1
+        held = one._bench.model
+        assert held is not None
+        mine = {segment.number for segment in SPLIT_ONCE.segments().of_stage(DEVICE_PARTS)}
+        assert set(held.segments) == mine
+        made = await weights_of(listening, 1)
+        for segment in SPLIT_ONCE.segments().of_stage(DEVICE_PARTS):
+            np.testing.assert_array_equal(held.segments[segment.number], segment.where.take(made))
+        await one.close()
