@@ -12,6 +12,7 @@
     STATE/runs/RUN/models/VERSION.delta     what it adds to the one before, compressed
     STATE/runs/RUN/models/VERSION.…         mean of versions, optimizer's history, sum of memories
     STATE/runs/RUN/memories/DEVICE-ROUND    a device's Artemis memory (`memories`)
+    STATE/runs/RUN/split/ROUND/DEVICE.…     messages of a split session, and its result
 
 Nothing here knows asyncio: writes give `concurrent.futures.Future`. A failing disk is always
 `Refused(storage)`.
