@@ -89,7 +89,9 @@ class Segments:
         self._layout = manifest.layout
         self._sizes = [parameter.size for parameter in self._layout.parameters]
         self._stages = [stage.parameters for stage in manifest.stages]
-        self._warm_ups = [stage.warm_up and stage.warm_up.parameters for stage in manifest.stages]
+        self._warm_ups = [
+            None if stage.warm_up is None else stage.warm_up.parameters for stage in manifest.stages
+        ]
         parts = manifest.split.parts if manifest.split else ()
         self._parts = [part.parameters for part in parts]
         self._on_device = frozenset(device_parts(len(parts))) if parts else frozenset[int]()
