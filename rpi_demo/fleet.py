@@ -66,6 +66,7 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument("--devices", type=_count, default=10)
     parser.add_argument("--rounds", type=_count, default=25)
+    parser.add_argument("--stages", type=_count, default=1, help="let the model grow (ProgFed)")
     parser.add_argument("--epochs", type=_count, default=3, help="local passes per round")
     parser.add_argument("--batch-size", type=_count, default=16)
     parser.add_argument("--learning-rate", type=_positive, default=0.02)
@@ -227,7 +228,10 @@ def _plan(arguments: argparse.Namespace, data: Shared) -> bytes:
     make = zoo.mlp if arguments.model == "mlp" else zoo.cnn
     model = make(data.input_shape, data.classes, mean=mean, scale=scale, seed=arguments.seed)
     name = f"demo-{arguments.model}"
-    return build_plan(model, loss="cross-entropy", momentum=0.9, name=name).data
+    built = build_plan(
+        model, loss="cross-entropy", momentum=0.9, name=name, stages=arguments.stages
+    )
+    return built.data
 
 
 def _codec(arguments: argparse.Namespace) -> str:

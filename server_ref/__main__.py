@@ -76,6 +76,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--verbose", action="store_true", help="short for --log-level info: every refusal")
     add("--print-config", action="store_true", help="show the settings in force as TOML and end")
     _add_aggregation(parser)
+    _add_stages(parser)
     _add_split(parser)
 
 
@@ -97,6 +98,19 @@ def _add_aggregation(parser: argparse.ArgumentParser) -> None:
     add("--server-learning-rate", type=float, metavar="R", help="default 1")
     add("--server-momentum", type=float, metavar="M", help="default 0.9")
     add("--proximity", type=float, metavar="MU", help="FedProx's term (default 0)")
+
+
+def _add_stages(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument_group("growth, of a plan built with --stages").add_argument
+    add(
+        "--schedule", choices=["whole", "equal", "halved", "plateau"],
+        help="whole: do not grow (default equal)",
+    )  # fmt: skip
+    add("--warm-up", type=int, dest="warm_up_rounds", metavar="ROUNDS", help="after each growth")
+    add("--patience", type=int, metavar="ROUNDS", help="without gain: a plateau (default 5)")
+    add("--decay", choices=["none", "cosine"], help="of the learning rate (default none)")
+    add("--least-stage", type=int, metavar="STAGE", help="smallest that devices may train instead")
+    add("--stage-quorum", type=float, metavar="SHARE", help="of updates for the whole stage")
 
 
 def _add_split(parser: argparse.ArgumentParser) -> None:

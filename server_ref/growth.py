@@ -7,6 +7,7 @@ that made versions so far, so a restarted server goes on with the same stages.
 """
 
 import dataclasses
+import itertools
 import math
 from collections.abc import Sequence
 from typing import Annotated, Literal
@@ -91,6 +92,16 @@ def ends(growth: Growth) -> tuple[int, ...]:
     share = growth.stages * (2 if growth.schedule == "halved" else 1)
     early = [growth.rounds * n // share for n in range(1, growth.stages)]
     return (*early, growth.rounds)
+
+
+def most_versions(growth: Growth) -> int:
+    """Versions that a run makes, with those of warm-ups.
+
+    Stages that come to their end together have no round of their own but the last of them.
+    """
+    over = ends(growth)
+    grown = sum(before < after for before, after in itertools.pairwise(over))
+    return growth.rounds + growth.warm_up_rounds * grown
 
 
 def learning_rate(growth: Growth, turn: Turn, first: float) -> float:

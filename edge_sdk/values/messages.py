@@ -98,13 +98,15 @@ class Task:
     least_stage: Stage | None = None
     """Smallest stage the round takes instead of `stage`; None takes `stage` alone."""
     warm_up: bool = False
-    """Train the stage's warm-up graph: only what the stage added, as ProgFed begins a stage."""
+    """Train the stage's warm-up graph: only what the stage added, as ProgFed begins a stage. The
+    update carries that and nothing else."""
     ways: Annotated[tuple[Way, ...], Field(min_length=1, max_length=2)] = ("full",)
     """Whether the device may train whole, split with the server, or either; preferred first."""
     download_bytes: Count | None = None
     """Model bytes the device would have to fetch for `stage`, from what it said it holds."""
     stage_sizes: Annotated[tuple[Count, ...], Field(max_length=255)] = ()
-    """Trainable parameters of each of the plan's stages, the smallest first; empty: not told."""
+    """Parameters that an update carries, for each of the plan's stages up to `stage`, the smallest
+    first; empty: not told."""
     rotation_seed: Seed | None = None
     """Seed of the rotation that all updates of the round share, for codecs that share one."""
     report_costs: bool = True

@@ -12,7 +12,7 @@ from edge_sdk.errors import Misuse
 from edge_sdk.plan import Plan
 from edge_sdk.values import Evaluation
 from server_ref.coordinator.cohort import cohort_of_stage, small_places
-from server_ref.growth import Growth, Past, Turn, learning_rate, next_turn
+from server_ref.growth import Growth, Past, Turn, learning_rate, most_versions, next_turn
 from server_ref.memory import default_speed
 from server_ref.settings import Settings, Terms
 from server_ref.store.records import RoundRow
@@ -63,6 +63,12 @@ def growth_of(settings: Settings, plan: Plan) -> Growth | None:
         patience=settings.patience,
         decay=settings.decay,
     )
+
+
+def versions_wanted(settings: Settings, plan: Plan) -> int:
+    """Versions after which the run is finished."""
+    growth = growth_of(settings, plan)
+    return settings.rounds if growth is None else most_versions(growth)
 
 
 def next_terms(settings: Settings, plan: Plan, past: Sequence[Past]) -> Terms | None:

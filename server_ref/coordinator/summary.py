@@ -7,6 +7,7 @@ from typing import Literal
 from edge_sdk.values import RoundSummary, RunSummary
 from server_ref.coordinator.cycle import Cycle
 from server_ref.coordinator.parts import RunParts
+from server_ref.coordinator.staging import versions_wanted
 from server_ref.store import Connection, records
 from server_ref.store.records import RoundRow, Tally
 
@@ -27,7 +28,7 @@ async def summarise(parts: RunParts, cycle: Cycle, *, devices: int) -> RunSummar
         plan=parts.run.plan,
         state=_state(cycle, pending=pending),
         model_version=cycle.model_version,
-        rounds_wanted=parts.settings.rounds,
+        rounds_wanted=versions_wanted(parts.settings, parts.plan),
         dimension=parts.plan.layout().size,
         devices=devices,
         rounds=rounds,

@@ -11,7 +11,7 @@ import numpy as np
 from edge_sdk.adaptation import FixedPolicy
 from edge_sdk.datasets import ArrayDataset
 from edge_sdk.interfaces import Engine, Policy
-from edge_sdk.plan import Plan, StageParts, TensorSpec, load_plan, pack_plan
+from edge_sdk.plan import Plan, StageParts, TensorSpec, WarmUpParts, load_plan, pack_plan
 from edge_sdk.runtime.client import Client
 from edge_sdk.runtime.spool import Spool
 from edge_sdk.testing import ScriptedEngine, ScriptedSensor
@@ -25,7 +25,12 @@ from tests.server_ref.serving import serving
 INPUTS, WIDTH = 10, 30
 
 
-def staged_plan() -> Plan:
+def growing_plan() -> Plan:
+    """`staged_plan` with a warm-up of its second stage."""
+    return staged_plan(warm_up=True)
+
+
+def staged_plan(*, warm_up: bool = False) -> Plan:
     """Two stages that share their first parameter, each with a head; graphs that nobody runs."""
     parameters = (
         Parameter("block0", (INPUTS, WIDTH)),
@@ -34,9 +39,12 @@ def staged_plan() -> Plan:
         Parameter("head1", (WIDTH, 2)),
     )
     size = sum(parameter.size for parameter in parameters)
+    new = WarmUpParts(parameters=(2, 3), state=(), train=b"none") if warm_up else None
     parts = [
-        StageParts(name=name, parameters=which, state=(), train=b"none", evaluate=b"none")
-        for name, which in (("small", (0, 1)), ("whole", (0, 2, 3)))
+        StageParts(
+            name=name, parameters=which, state=(), train=b"none", evaluate=b"none", warm_up=warm
+        )
+        for name, which, warm in (("small", (0, 1), None), ("whole", (0, 2, 3), new))
     ]
     return load_plan(
         pack_plan(

@@ -85,8 +85,9 @@ function tiles(whole, costs, devices) {
   const known = costs.rounds.flatMap((one) => one.phases).filter((one) => one.energy_j != null);
   const spent = known.length ? known.reduce((total, one) => total + one.energy_j, 0) : null;
   const open = rounds.at(-1);
+  const stage = open?.stage ? `, stage ${open.stage}${open.warm_up ? " warming up" : ""}` : "";
   const found = [
-    ["Version", String(whole.model_version), `of ${whole.rounds_wanted}`],
+    ["Version", String(whole.model_version), `of ${whole.rounds_wanted}${stage}`],
     measured?.accuracy != null
       ? ["Accuracy", percent(measured.accuracy), `round ${measured.round}`]
       : ["Loss", short(measured?.loss), measured ? `round ${measured.round}` : "not measured"],
