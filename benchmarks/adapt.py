@@ -6,9 +6,8 @@
 
 Everything runs in the fleet simulator: the real server, client, codecs and policies in virtual
 time, real training, modelled links and power. A run stops when a version reaches the scene's target
-accuracy; joules are those of all devices, awake for the federation, up to then. Without
-`--data-dir` the bundled digits stand in for both data sets. `--quick` is one seed of one scene with
-three policies, under two minutes.
+accuracy; joules are those of all devices, awake for the federation, up to then. `--quick` is one
+seed of one scene with three policies.
 
 Then one link becomes ten times worse for a while: how many rounds until deadlines are met again,
 and how many until the rate is back.
@@ -26,14 +25,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
-from benchmarks.adapt_fleets import BUDGET, FIXED, SCENES, degrading_fleet, mixed_fleet
+from benchmarks.adapt_fleets import BUDGET, FIXED, RATES, SCENES, degrading_fleet, mixed_fleet
 from server_ref.simulate.federation import simulate
 from server_ref.simulate.outcome import MISSED, Outcome
 from server_ref.simulate.plans import plan_of
 from server_ref.simulate.report import aligned, duration
 
 DEGRADED_FROM_S = 300.0
-DEGRADED_TO_S = 900.0
+DEGRADED_TO_S = 700.0
 BACK = 0.8
 """The rate is back when it is this share of what it was."""
 
@@ -293,18 +292,19 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--data-dir", type=Path, required=True, help="folder of the data sets")
     parser.add_argument("--json", type=Path, help="write all figures here")
     parser.add_argument("--plot", type=Path, help="draw here")
-    parser.add_argument("--scenes", nargs="+", choices=sorted(SCENES))
+    parser.add_argument("--scenes", nargs="*", choices=sorted(SCENES))
     parser.add_argument("--policies", nargs="+", choices=[BUDGET, *FIXED])
-    parser.add_argument("--degrading", nargs="*", choices=[BUDGET, *FIXED])
+    parser.add_argument("--degrading", nargs="*", choices=[BUDGET, *RATES])
     parser.add_argument("--rounds", type=int, help="at most so many, instead of the scene's")
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--jobs", type=int, default=1, help="processes")
     options = parser.parse_args()
     quick = options.quick
-    options.scenes = options.scenes or (["sensors"] if quick else sorted(SCENES))
+    if options.scenes is None:
+        options.scenes = ["sensors"] if quick else sorted(SCENES)
     options.policies = options.policies or ([BUDGET, "2", "8"] if quick else [BUDGET, *FIXED])
     if options.degrading is None:
-        options.degrading = [BUDGET] if quick else [BUDGET, "2", "8"]
+        options.degrading = [BUDGET] if quick else [BUDGET, "0.25", "1"]
     return options
 
 
