@@ -19,7 +19,7 @@ from edge_sdk.engines.split_device import DeviceHalf
 from edge_sdk.engines.split_parts import PartEngine
 from edge_sdk.errors import Reason, Refused, Unreachable
 from edge_sdk.plan import Plan
-from edge_sdk.plan.split import DEVICE_PARTS
+from edge_sdk.plan.split import DEVICE_PARTS, SERVER_PART
 from edge_sdk.protocol.split import SPLIT
 from edge_sdk.runtime.backoff import Backoff
 from edge_sdk.runtime.client import Client
@@ -300,3 +300,23 @@ async def test_later_rounds_download_the_devices_parts_alone(tmp_path: Path) -> 
         for segment in SPLIT_ONCE.segments().of_stage(DEVICE_PARTS):
             np.testing.assert_array_equal(held.segments[segment.number], segment.where.take(made))
         await one.close()
+
+
+async def test_defaults_train_a_quantized_round(tmp_path: Path) -> None:
+    settings: dict[str, Any] = {"ways": ("split", "full"), "rounds": 1, "cohort": 1}
+    async with serving(tmp_path / "state", plan=SPLIT_ONCE, **settings) as listening:
+        one = client(listening, 0, tmp_path)
+        receipt = await one.participate()
+        assert receipt is not None
+        assert isinstance(one.answer, Task)
+        assert one.answer.ways == ("split", "full")
+        await one.close()
+        for _ in range(100):
+            if listening.opened.coordinator._cycle.model_version == 1:
+                break
+            await asyncio.sleep(0.05)
+        made = await weights_of(listening, 1)
+    changed = made != SPLIT_ONCE.initial_weights()
+    segments = SPLIT_ONCE.segments()
+    for spans in (segments.stage(DEVICE_PARTS), segments.part(SERVER_PART)):
+        assert spans.take(changed.astype(np.float32)).any()
