@@ -9,7 +9,7 @@ trains the full stage after all, so the promise holds whatever devices choose:
 - of the updates that close a round, at least `stage_quorum` of the cohort are of its own stage;
 - of those that make a version at the deadline, however few, at least one is.
 
-Small places go to devices that need one: not to those that trained the full stage when they last
+Small places go to devices that may need one: not to those that trained this stage when they last
 took part. Such a device gets one after it sat a round out.
 """
 
@@ -38,15 +38,15 @@ class Placed:
     """That it trains; None before its first chunk."""
 
 
-def may_train_less(terms: Terms, placed: Iterable[Placed], *, was_full: bool) -> bool:
+def may_train_less(terms: Terms, placed: Iterable[Placed], *, last: int | None) -> bool:
     """Whether one more device gets a small place.
 
     Args:
         terms: of the round.
         placed: who has one.
-        was_full: whether the device trained the full stage of the round it last had a task of.
+        last: stage that the device trained when it last took part; None where it did not.
     """
-    if terms.least_stage is None or was_full:
+    if terms.least_stage is None or (last is not None and last >= terms.stage):
         return False
     taken = sum(one.stage is None or one.stage < terms.stage for one in placed)
     return taken < small_places(terms)

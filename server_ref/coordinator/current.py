@@ -114,10 +114,10 @@ class CurrentRound:
         terms = self.parts.terms
         return self.parts.segments.trained(stage, warm_up=terms.warm_up and stage == terms.stage)
 
-    def place(self, device: str, *, was_full: bool) -> None:
+    def place(self, device: str, *, last: int | None) -> None:
         """Give a device that is let in a small place, if it should have one.
 
-        `was_full` says whether it trained the full stage when it last took part.
+        `last` is the stage it trained when it last took part; None is none.
         """
         if device not in self.small:
             members = self.state.members
@@ -126,7 +126,7 @@ class CurrentRound:
                 for one in self.small
                 if one in members and members[one].standing not in rounds.GONE
             ]
-            if may_train_less(self.parts.terms, placed, was_full=was_full):
+            if may_train_less(self.parts.terms, placed, last=last):
                 self.small.add(device)
 
     def decide(self, event: rounds.Event) -> rounds.Effect | None:

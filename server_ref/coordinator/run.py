@@ -233,8 +233,8 @@ class Coordinator:
         base = self._memory_base(current, device, request)
         if not admitted and current.parts.terms.least_stage is not None:
             number = current.number
-            full = self._parts.read(lambda c: records.trained_fully(c, self.run, number, device))
-            current.place(device, was_full=full)
+            last = self._parts.read(lambda c: records.last_trained(c, self.run, number, device))
+            current.place(device, last=last)
         if not admitted or base != before:
             small = device in current.small
             await self._parts.write(

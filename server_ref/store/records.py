@@ -189,17 +189,17 @@ def small_places(connection: sqlite3.Connection, run: str, number: int) -> set[s
     return {row[0] for row in rows}
 
 
-def trained_fully(connection: sqlite3.Connection, run: str, number: int, device: str) -> bool:
-    """Whether a device trained the full stage of the last round before `number` that let it in."""
+def last_trained(connection: sqlite3.Connection, run: str, number: int, device: str) -> int | None:
+    """The stage a device trained in the last round before `number` that let it in.
+
+    None where it was never let in, or nothing of it counted.
+    """
     row = connection.execute(
-        "SELECT r.terms, u.stage FROM admissions a JOIN rounds r USING (run, round)"
-        " LEFT JOIN updates u USING (run, round, device)"
+        "SELECT u.stage FROM admissions a LEFT JOIN updates u USING (run, round, device)"
         " WHERE a.run = ? AND a.device = ? AND a.round < ? ORDER BY a.round DESC LIMIT 1",
         (run, device, number),
     ).fetchone()
-    if row is None or row[1] is None:
-        return False
-    return int(row[1]) >= TERMS.validate_json(row[0]).stage
+    return None if row is None or row[0] is None else int(row[0])
 
 
 def decline_place(connection: sqlite3.Connection, run: str, number: int, device: str) -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server_ref.growth import Growth, Past, Turn, ends, learning_rate, next_turn
+from server_ref.growth import Growth, Past, Turn, ends, learning_rate, most_versions, next_turn
 
 
 def played(growth: Growth, accuracies: list[float] | None = None) -> list[Turn]:
@@ -112,3 +112,8 @@ def test_the_rate_falls_over_the_whole_run_and_warm_ups_do_not_move_it() -> None
 def test_stages_share_the_rounds_and_the_run_ends_with_the_last() -> None:
     assert ends(Growth(stages=4, rounds=10)) == (2, 5, 7, 10)
     assert ends(Growth(stages=1, rounds=10)) == (10,)
+
+
+@given(growths)
+def test_how_many_versions_a_run_makes_is_known_from_the_start(growth: Growth) -> None:
+    assert most_versions(growth) == len(played(growth))

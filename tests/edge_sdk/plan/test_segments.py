@@ -1,15 +1,25 @@
 """Promise: stages are made of whole segments, and every coordinate is where it belongs."""
 
+from collections.abc import Mapping
+from types import MappingProxyType
+
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge_sdk.plan import Plan, StageParts, TensorSpec, load_plan, pack_plan
+from edge_sdk.errors import Misuse
+from edge_sdk.plan import Plan, StageParts, TensorSpec, WarmUpParts, load_plan, pack_plan
 from edge_sdk.plan.segments import Spans
 from edge_sdk.values import Parameter
 
 
-def plan_of(sizes: list[int], stages: list[set[int]]) -> Plan:
+def plan_of(
+    sizes: list[int],
+    stages: list[set[int]],
+    *,
+    warm_ups: Mapping[int, tuple[int, ...]] = MappingProxyType({}),
+) -> Plan:
     parameters = tuple(Parameter(f"p{i}", (size,)) for i, size in enumerate(sizes))
     bundle = pack_plan(
         name="some",
@@ -27,6 +37,9 @@ def plan_of(sizes: list[int], stages: list[set[int]]) -> Plan:
                 state=(),
                 train=b"x",
                 evaluate=b"x",
+                warm_up=WarmUpParts(parameters=warm_ups[n], state=(), train=b"x")
+                if n in warm_ups
+                else None,
             )
             for n, which in enumerate(stages)
         ],
@@ -84,3 +97,19 @@ def test_two_stages_share_a_segment_and_have_heads_of_their_own() -> None:
     segments = plan_of([3, 4, 5, 6], [{0, 1}, {0, 2, 3}]).segments()
     found = [(set(segment.stages), segment.where.runs) for segment in segments.all]
     assert found == [({0, 1}, ((0, 3),)), ({0}, ((3, 4),)), ({1}, ((7, 11),))]
+
+
+def test_what_a_warm_up_trains_is_found_in_the_stage_and_in_the_whole() -> None:
+    plan = plan_of([2, 3, 4, 5], [{0, 1}, {0, 2, 3}], warm_ups={1: (2, 3)})
+    segments, whole = plan.segments(), plan.whole_weights()
+    mine = segments.stage(1).take(whole)
+    new = segments.trained(1, warm_up=True)
+    assert np.array_equal(new.take(whole), whole[5:])
+    assert np.array_equal(segments.trained_within(1, warm_up=True).take(mine), whole[5:])
+    assert segments.trained(1) == segments.stage(1)
+    assert segments.trained_within(1).take(mine).tobytes() == mine.tobytes()
+    assert segments.segments_trained(1) == tuple(s.number for s in segments.of_stage(1))
+    (number,) = segments.segments_trained(1, warm_up=True)
+    assert segments.all[number].where == new
+    with pytest.raises(Misuse):
+        segments.trained(0, warm_up=True)
