@@ -152,6 +152,10 @@ class BudgetPolicy:
         spends = "" if plan.joules is None else f", {plan.joules:.0f} J"
         first = "tries the cheapest" if probe else _praise(plan, state)
         work = "all steps" if plan.steps is None else f"{plan.steps} steps"
+        until_s = plan.until_s(limit_s)
+        if probe and until_s is not None:
+            # A probe is not expected to fit, but without time for a step it sends nothing.
+            until_s = max(until_s, limit_s / 2)
         return Choice(
             takes_part=True,
             way=task.ways[0],
@@ -159,7 +163,7 @@ class BudgetPolicy:
             codec=plan.codec,
             epochs=task.epochs,
             most_steps=None if plan.steps == _wanted(state, task) else max(1, plan.steps or 1),
-            train_until_s=plan.until_s(limit_s),
+            train_until_s=until_s,
             why=f"{first}: {plan.codec}, stage {plan.stage}, {work}; "
             f"{plan.seconds:.0f} of {limit_s:.0f} s, {plan.up_bytes / 1000:.0f} kB up{spends}"[
                 :180
