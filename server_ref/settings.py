@@ -123,6 +123,9 @@ class Settings(BaseSettings):
     keep_versions: Annotated[int, Field(ge=2, le=1_000_000)] = 50
     """Versions, counted from the newest, whose files are kept; devices further behind get a whole
     model."""
+    keep_logs: Annotated[int, Field(ge=1, le=1_000_000)] = 1
+    """Rounds that are over whose received chunks stay on disk, for whoever looks into them. Nothing
+    needs them, and they are what single devices sent."""
 
     memory: Memory = "none"
     """What devices keep of their updates: `error-feedback` for biased codecs, `artemis` for

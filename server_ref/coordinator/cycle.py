@@ -13,7 +13,7 @@ from edge_sdk.errors import Reason, Refused
 from edge_sdk.values import Commit, Vector
 from server_ref import rounds
 from server_ref.coordinator.current import CurrentRound, RoundParts
-from server_ref.coordinator.ending import Ending, kept_rounds, make_version
+from server_ref.coordinator.ending import Ending, kept_rounds, make_version, oldest_log
 from server_ref.coordinator.limits import PATIENT_ROUNDS, recess_s
 from server_ref.coordinator.measuring import measured
 from server_ref.coordinator.parts import RunParts
@@ -341,7 +341,7 @@ class Cycle:
                 self._record_opening(opening, connection)
 
         await parts.write(change)
-        await self._in_thread(self._tidy)
+        await self._in_thread(partial(self._tidy, settled))
         log.info("round %d %s, %d updates", number, settled.phase, len(settled.counted()))
         return settled, opening, weights
 
@@ -379,10 +379,13 @@ class Cycle:
     def _oldest_kept(self, version: int) -> int:
         return version + 1 - self._parts.settings.keep_versions
 
-    def _tidy(self) -> None:
+    def _tidy(self, ended: Round) -> None:
         """Remove files that nothing recorded needs any more; what fails is left for later."""
         parts, run = self._parts, self._parts.run.run
+        rows = parts.read(lambda c: records.rounds(c, run))
         with contextlib.suppress(OSError):
+            logs_from = oldest_log(ended, rows, keep=parts.settings.keep_logs)
+            parts.folder.forget_chunk_logs(run, before=logs_from)
             forget_sessions(parts, up_to=self.last_round)
             parts.library.keep(
                 row.version for row in parts.read(partial(records.versions, run=run))

@@ -5,7 +5,7 @@ from what is recorded, so a server that dies in between does the same again.
 """
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,11 +18,12 @@ from server_ref.coordinator.publishing import ModelState
 from server_ref.coordinator.robustly import combined
 from server_ref.memory import Remembered, exchange, mean_of_all, moved
 from server_ref.robust import RECENT
+from server_ref.rounds import Round
 from server_ref.settings import Terms
 from server_ref.store import Connection, lengths, memories, records
 from server_ref.store.lengths import LengthRow
 from server_ref.store.memories import MemoryRow
-from server_ref.store.records import UpdateRow, VersionRow
+from server_ref.store.records import RoundRow, UpdateRow, VersionRow
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -152,6 +153,19 @@ class _Memories:
         if row is None:
             return None
         return row.weight, self._parts.library.memory(device, row.round, row.sha256)
+
+
+def oldest_log(ended: Round, rows: Iterable[RoundRow], *, keep: int) -> int:
+    """The first round whose chunk log is kept, now that the end of round `ended` is on record.
+
+    Receipts, sums and memories of a round that is over are on record, so its log is read by nobody
+    but a later buffer that takes devices over from it.
+    """
+    first, most = ended.number + 1 - keep, ended.rules.max_staleness
+    if most is None:
+        return first
+    taken = [row.number for row in rows if row.model_version >= ended.model_version - most]
+    return min([first, *taken])
 
 
 def kept_rounds(rows: Mapping[str, MemoryRow]) -> dict[str, int]:

@@ -6,7 +6,8 @@
     STATE/state.sqlite3                     rounds, commits, versions (`records`), `identities`
     STATE/operator.token                    mode 0600
     STATE/server.url                        where it listens, for commands on the same machine
-    STATE/runs/RUN/chunks/ROUND.log         every chunk that was acknowledged (`chunk_log`)
+    STATE/runs/RUN/chunks/ROUND.log         every chunk that was acknowledged (`chunk_log`); gone
+                                            some rounds after the round's end (`keep_logs`)
     STATE/runs/RUN/models/VERSION.weights   exact float32 weights, little-endian
     STATE/runs/RUN/models/VERSION.frames    a whole version as devices download it
     STATE/runs/RUN/models/VERSION.delta     what it adds to the one before, compressed

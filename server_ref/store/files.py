@@ -69,6 +69,16 @@ class Folder:
         """Log of one round."""
         return self.root / "runs" / run / "chunks" / f"{number:08d}.log"
 
+    def forget_chunk_logs(self, run: str, *, before: int) -> None:
+        """Remove the logs of all rounds before this one.
+
+        Raises:
+            OSError: one could not be removed.
+        """
+        for path in self.chunk_log(run, 0).parent.glob("*.log"):
+            if path.stem.isdecimal() and int(path.stem) < before:
+                path.unlink(missing_ok=True)
+
     def split_sessions(self, run: str, number: int) -> Path:
         """Folder of one round's split sessions."""
         return self.root / "runs" / run / "split" / f"{number:08d}"

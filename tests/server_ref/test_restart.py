@@ -2,10 +2,13 @@
 
 import asyncio
 import contextlib
+import dataclasses
 import errno
 import os
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
@@ -13,8 +16,11 @@ from edge_sdk.errors import Corrupt, Misuse, Reason, Refused
 from edge_sdk.values import CheckIn, Finished
 from server_ref.app import Listening
 from server_ref.coordinator import Surroundings, open_run
+from server_ref.coordinator.ending import oldest_log
+from server_ref.rounds import Rules, open_round
 from server_ref.settings import Settings
 from server_ref.store import Folder
+from server_ref.store.records import RoundRow
 from tests.server_ref.serving import ManualTime, ScriptedDevice, device, serving, small_plan
 
 DEVICES = 3
@@ -117,6 +123,43 @@ async def test_a_receipt_is_the_same_after_a_restart(tmp_path: Path) -> None:
     async with serving(tmp_path) as at, device(at, 0, token=token) as a:
         assert await a.commit(task, frames) == receipt
         assert (await a.transport.progress(task)).receipt == receipt
+
+
+async def test_logs_of_old_rounds_are_dropped_also_when_the_server_died_before(
+    tmp_path: Path,
+) -> None:
+    changes = {"cohort": 1, "rounds": 9}
+    token, receipts = None, []
+    for life in range(2):
+        async with serving(tmp_path, **changes) as at, device(at, 0, token=token) as a:  # type: ignore[arg-type]  # settings
+            token = a.token
+            for _ in range(3):
+                task = await a.task()
+                receipts.append((task, await a.take_part()))
+            await a.task()
+            now = 3 * life + 4
+            assert _logged_rounds(tmp_path) == [now - 1, now]
+            for task, receipt in receipts:
+                assert (await a.transport.progress(task)).receipt == receipt
+            chunks = at.opened.coordinator._parts.folder.chunk_log(task.run, 1)
+        chunks.write_bytes(b"as if a crash had come between the round's end and this")
+
+
+def _logged_rounds(state: Path) -> list[int]:
+    return sorted(int(path.stem) for path in state.glob("runs/*/chunks/*.log"))
+
+
+def test_buffers_keep_the_logs_of_all_rounds_they_may_take_devices_over_from() -> None:
+    def row(number: int, model_version: int) -> RoundRow:
+        return cast("RoundRow", SimpleNamespace(number=number, model_version=model_version))
+
+    rows = [row(1, 0), row(2, 1), row(3, 2), row(4, 2), row(5, 3)]
+    rules = Rules(cohort=2, min_updates=1, deadline_s=10.0, over_selection=1.0)
+    for most, expected in ((None, 5), (0, 5), (1, 3), (2, 2), (9, 1)):
+        buffer = dataclasses.replace(rules, max_staleness=most)
+        ended = open_round(number=5, model_version=3, rules=buffer)
+        assert oldest_log(ended, rows, keep=1) == expected
+    assert oldest_log(open_round(number=5, model_version=3, rules=rules), rows, keep=3) == 3
 
 
 async def test_a_round_keeps_its_terms_when_the_settings_change(tmp_path: Path) -> None:
