@@ -29,7 +29,7 @@ async def summarise(parts: RunParts, cycle: Cycle, *, devices: int) -> RunSummar
         state=_state(cycle, pending=pending),
         model_version=cycle.model_version,
         rounds_wanted=versions_wanted(parts.settings, parts.plan),
-        dimension=parts.plan.layout().size,
+        dimension=parts.plan.layout(parts.plan.stages - 1).size,
         devices=devices,
         rounds=rounds,
     )
