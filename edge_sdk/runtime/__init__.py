@@ -6,6 +6,7 @@
 `loop`                 for ever: what each failure means for the next turn
 `backoff`              when to try again (pure)
 `spool`                the trained update on disk before it is sent, and how it is delivered
+`replica`              the version of the model held, in memory and on disk
 `carrying`             residual or Artemis memory from update to update (pure)
 `frames`               update -> frames (pure)
 `state`                identity and plans in the state folder

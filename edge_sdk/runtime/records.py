@@ -38,7 +38,7 @@ class Record:
     body: bytes
 
 
-def write_atomically(path: Path, parts: Iterable[bytes]) -> None:
+def write_atomically(path: Path, parts: Iterable[bytes | memoryview]) -> None:
     """Replace `path` by the concatenated `parts`, durably, readable by this user only.
 
     Raises:
@@ -52,7 +52,7 @@ def write_atomically(path: Path, parts: Iterable[bytes]) -> None:
         raise Unavailable(f"cannot write {path}: {error.strerror}") from error
 
 
-def _write_atomically(path: Path, parts: Iterable[bytes]) -> None:
+def _write_atomically(path: Path, parts: Iterable[bytes | memoryview]) -> None:
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     temporary = _temporary(path)
     temporary.unlink(missing_ok=True)
@@ -92,8 +92,8 @@ def set_aside(path: Path) -> Path:
     return aside
 
 
-def save_record(path: Path, header: bytes, body: Sequence[bytes]) -> None:
-    """Save `header` and the concatenated `body` as one fact."""
+def save_record(path: Path, header: bytes, body: Sequence[bytes | memoryview]) -> None:
+    """Save `header` and the concatenated `body` (views of single bytes) as one fact."""
     digest = hashlib.sha256()
     start = _LENGTHS.pack(_MAGIC, len(header), sum(map(len, body)))
     for part in (start, header, *body):

@@ -4,6 +4,7 @@
 `identity.json`         server, device id and device token; readable by this user only
 `attempt.json`          server and the secret of an enrolment under way; gone when it is done
 `update.spool`          the trained update under way, see `spool`
+`model.replica`         the version of the model held, see `replica`
 `plans/<digest>.plan`   plan bundles by SHA-256, the latest only
 `learned.json`, …       what is written down besides, see `books`
 `lock`                  held while a client runs, so that two never share an identity
@@ -28,6 +29,7 @@ from edge_sdk.plan import Plan, load_plan
 from edge_sdk.protocol import dump_json, load_json
 from edge_sdk.runtime.books import Books
 from edge_sdk.runtime.records import remove_durably, set_aside, write_atomically
+from edge_sdk.runtime.replica import Replica
 from edge_sdk.runtime.spool import Spool
 from edge_sdk.values import STRICT, Enrolled, Token
 
@@ -72,6 +74,7 @@ class StateFolder:
         self._url = url
         self._lock: int | None = None
         self.spool = Spool(path / "update.spool")
+        self.replica = Replica(path / "model.replica")
         self.books = Books(path)
 
     @property

@@ -14,6 +14,7 @@ from edge_sdk.plan.split import DEVICE_PARTS
 from edge_sdk.runtime.carrying import before_sending
 from edge_sdk.runtime.frames import codec_for, has_diverged, update_frames
 from edge_sdk.runtime.phases import PhaseLog
+from edge_sdk.runtime.replica import HeldModel
 from edge_sdk.runtime.spool import TrainedUpdate
 from edge_sdk.runtime.state import StateFolder
 from edge_sdk.runtime.trainer import Trainer
@@ -35,17 +36,6 @@ class MakeEngine(Protocol):
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class HeldModel:
-    """A version of the model held in memory."""
-
-    run: str
-    version: int
-    stage: int
-    segments: Mapping[int, Vector] = dataclasses.field(repr=False)
-    """By number, those of the stage."""
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
 class NothingToSend:
     """The task was worked on and there is no update; `why` is a sentence for the operator."""
 
@@ -58,7 +48,7 @@ class Workbench:
     Args:
         data: this device's examples; an `ArrayDataset` is fitted to each plan.
         make_engine: the engine for one stage of a plan, or for its warm-up.
-        folder: keeps plans and the trained update.
+        folder: keeps plans, the model held and the trained update.
         transport: where plans and models come from.
         trainer: trains, and stops when it must.
         make_split: what trains with a server; None where the transport cannot carry that.
@@ -84,13 +74,12 @@ class Workbench:
         self._fault: tuple[str, str] | None = None
         self._plan: Plan | None = None
         self._segments: tuple[str, Segments] | None = None
-        self._model: HeldModel | None = None
         self._engine: tuple[tuple[str, int, bool], Engine] | None = None
 
     @property
     def model(self) -> HeldModel | None:
         """The version of the model held, if any."""
-        return self._model
+        return self._folder.replica.held
 
     @property
     def plan(self) -> Plan | None:
@@ -166,17 +155,21 @@ class Workbench:
 
     async def _fetch_model(self, plan: Plan, task: Task, choice: Choice) -> Vector:
         """The model version to train from; kept in case the next task starts from it as well."""
-        held = self._model
-        wanted = (task.run, task.model_version, choice.stage)
-        if held is None or (held.run, held.version, held.stage) != wanted:
-            segments = await self._fetch_segments(plan, task, choice.stage, held)
-            held = self._model = HeldModel(*wanted, segments)
-        return self._segments_of(plan).gather(held.segments, choice.stage)
+        replica, segments = self._folder.replica, self._segments_of(plan)
+        if replica.held is not None and not replica.held.leads_to(task, segments):
+            replica.drop()
+        held, stage = replica.held, choice.stage
+        if held is None or (held.version, held.stage) != (task.model_version, stage):
+            vectors, size = await self._fetch_segments(plan, task, stage, held)
+            held = HeldModel(task.run, task.plan, task.model_version, stage, vectors)
+            fresh = held
+            await run_in_thread(lambda _: replica.take(fresh, download_bytes=size))
+        return segments.gather(held.segments, stage)
 
     async def _fetch_segments(
         self, plan: Plan, task: Task, stage: int, held: HeldModel | None
-    ) -> Mapping[int, Vector]:
-        """The stage's segments in the task's version.
+    ) -> tuple[Mapping[int, Vector], int]:
+        """The stage's segments in the task's version, and what they cost in bytes.
 
         The plan's own weights are version 0, so every device holds that one at least.
         """
@@ -184,17 +177,17 @@ class Workbench:
         wanted = segments.of_stage(stage)
         have, held_stage = 0, None
         vectors: Mapping[int, Vector]
-        if held is not None and held.run == task.run and 0 < held.version <= task.model_version:
+        if held is not None and held.version > 0:
             have, held_stage, vectors = held.version, held.stage, held.segments
         else:
             whole = plan.whole_weights()
             vectors = {segment.number: segment.where.take(whole) for segment in wanted}
         if task.model_version == 0:
-            return vectors
+            return vectors, 0
         data = await self._transport.model(
             task.run, task.model_version, have=have, stage=stage, held_stage=held_stage
         )
-        return read_model(
+        found = read_model(
             data,
             run=task.run,
             version=task.model_version,
@@ -202,6 +195,7 @@ class Workbench:
             held=vectors,
             have=have,
         )
+        return found, len(data)
 
     def _segments_of(self, plan: Plan) -> Segments:
         if self._segments is None or self._segments[0] != plan.digest:

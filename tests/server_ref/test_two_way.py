@@ -90,6 +90,32 @@ async def test_a_device_that_comes_back_after_many_rounds_pays_for_the_deltas_on
         assert np.array_equal(segments[0], state_of(at, 5).replica)
 
 
+async def test_a_device_that_starts_again_pays_from_where_it_was(tmp_path: Path) -> None:
+    plan = small_plan()
+    (one,) = devices_in(tmp_path, plan, range(1))
+    changes = TWO_WAY | {"cohort": 1}
+    kept = 0
+    async with fleet_at(tmp_path / "s", [one], plan=plan, **changes) as at:
+        shelf = at.opened.coordinator.shelf
+        for version in range(1, 16):
+            await one.take_part()
+            await version_made(at, version)
+            assert one.client is not None
+            await one.client.close()
+            one.start(at)  # as after a power cut: nothing but the disk
+            asked = one.client._check_in()
+            assert (asked.holds_version is None) == (kept == 0 and version < 6)
+            if asked.holds_version is None:
+                continue
+            kept, segments = held_by(one)
+            assert (asked.holds_run, asked.holds_version) == (parts_of(at).run.run, kept)
+            assert np.array_equal(segments[0], state_of(at, kept).replica)
+            pays = shelf.bytes_for(asked, version, 0)
+            assert pays is not None
+            assert pays < DIMENSION + 2 * shelf.download(1, have=0, stage=0, held_stage=0).size
+    assert kept > 6, "it was written again"
+
+
 async def test_versions_that_are_dropped_make_way_for_a_whole_model(tmp_path: Path) -> None:
     plan = small_plan()
     devices = devices_in(tmp_path, plan, range(3))

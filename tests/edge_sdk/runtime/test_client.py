@@ -219,6 +219,48 @@ async def test_a_model_already_held_is_not_fetched_again(tmp_path: Path) -> None
     assert [name for name, _ in link.calls].count("model") == 1
 
 
+async def test_the_model_held_is_kept_across_restarts_until_the_run_is_another(
+    tmp_path: Path,
+) -> None:
+    other = dataclasses.replace(task(1), run="f" * 16)
+    peer = ChecksIn([task(3), task(4), other])
+    for _ in range(3):
+        client = make_client(tmp_path, peer)
+        assert await client.participate() is not None
+        await client.close()
+    assert [(one.holds_run, one.holds_version) for one in peer.asked] == [
+        (None, None),
+        (RUN, 3),
+        (RUN, 3),
+    ]
+    assert peer.led_from == [0, 3, 0], "what is held of another run is of no use"
+
+
+class ChecksIn(ScriptedServer):
+    """Notes what devices say they hold."""
+
+    def __init__(self, tasks: Sequence[Task]) -> None:
+        super().__init__(tasks, plan=PLAN)
+        self.asked: list[CheckIn] = []
+        self.led_from: list[int | None] = []
+
+    async def check_in(self, request: CheckIn) -> Task | Wait | Finished:
+        self.asked.append(request)
+        return await super().check_in(request)
+
+    async def model(
+        self,
+        run: str,
+        version: int,
+        *,
+        have: int | None,
+        stage: int | None = None,
+        held_stage: int | None = None,
+    ) -> bytes:
+        self.led_from.append(have)
+        return await super().model(run, version, have=have, stage=stage, held_stage=held_stage)
+
+
 async def test_version_0_is_the_plans_own_weights_and_is_not_fetched(tmp_path: Path) -> None:
     peer = server(dataclasses.replace(TASK, model_version=0), TASK)
     link = FlakyTransport(peer, [])
@@ -239,7 +281,7 @@ def run_over(faults: Iterable[Fault], rounds: int) -> tuple[ScriptedServer, Scri
         asyncio.run(client.run())
         books = {"learned.json", "ledger.jsonl"}
         left = {path.name for path in Path(state).iterdir()} - books
-        assert left == {"identity.json", "lock", "plans"}
+        assert left == {"identity.json", "lock", "plans", "model.replica"}
     assert len(peer.devices) == 1, "an enrolment whose answer was lost is not made twice"
     return peer, engine
 
