@@ -63,7 +63,8 @@ class Codec(Protocol):
         """Payloads, each at most `chunk_bytes` and decodable alone.
 
         Raises:
-            Misuse: `vector` holds NaN or infinity, or is not one-dimensional float32.
+            Misuse: `vector` holds NaN or infinity, or is not one-dimensional float32; `seed` is not
+                0 to 2**53 - 1; nothing fits into `chunk_bytes`.
         """
         ...
 

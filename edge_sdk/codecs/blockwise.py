@@ -32,7 +32,13 @@ from edge_sdk.codecs.blockpayload import (
     write_levels,
 )
 from edge_sdk.codecs.fitting import FRAME_HEADER_BYTES, MAX_SPAN
-from edge_sdk.codecs.intake import MAX_CHUNKS, MAX_MAGNITUDE, require_place, require_vector
+from edge_sdk.codecs.intake import (
+    MAX_CHUNKS,
+    MAX_MAGNITUDE,
+    require_order,
+    require_place,
+    require_vector,
+)
 from edge_sdk.codecs.ladder import BLOCK_SIZES, Levels, Reals
 from edge_sdk.codecs.stated import error_code, error_of
 from edge_sdk.codecs.symbols import write_coefficients
@@ -57,7 +63,7 @@ _USUAL_SPAN = 1 << 20
 """Coordinates of a chunk, unless its head is too dear for them."""
 _SLAB = 1 << 16
 """Coordinates worked on at once: the temporaries stay in the processor's cache."""
-_PILOT_BITS = 1 << 15
+_PILOT_BITS = 1 << 16
 """A pilot is as many chunks as have so many bits, at least one."""
 _PRIOR_BITS = 1 << 10
 """The pilot is judged as if so many further bits had come out as predicted."""
@@ -66,12 +72,13 @@ _CHUNK_BYTES = 8
 _LEAST_BYTES = 4
 _TRIES = 3
 """How often the number of chunks is raised because a pilot's chunk was too large."""
-_SMALL_BITS = 1 << 14
-"""Smaller updates may take a second pilot and code more of it: what groups cost once each matters
-more to them."""
+_SMALL_BITS = 1 << 15
+"""Of smaller updates a pilot codes more: what groups cost once each matters more to them."""
+_TWICE_BITS = 1 << 17
+"""Smaller updates may take a second pilot, as random levels change their size more."""
 _NEARLY_ONE = 3
 """Levels so far apart still make a group that the pilot need not code."""
-_CLOSE = 0.05
+_CLOSE = 0.02
 """A pilot within this share of its forecast needs no second one."""
 CODING = 0
 """Purpose of the update's own random numbers; those of the pilots are 1 and 2."""
@@ -114,8 +121,8 @@ class Blockwise:
         return 0
 
     def encode(self, vector: Vector, *, seed: int, chunk_bytes: int) -> list[bytes]:
-        """See `Codec.encode`; also refuses magnitudes over 2**120."""
-        require_vector(vector, limit=MAX_MAGNITUDE)
+        """See `Codec.encode`; also refuses magnitudes over 2**110."""
+        require_order(vector, seed=seed, chunk_bytes=chunk_bytes, limit=MAX_MAGNITUDE)
         energies = block_energies(vector)
         budget = Budget(self.rate * len(vector) / 8, chunk_bytes)
         sizes: tuple[int, ...] = BLOCK_SIZES
@@ -267,18 +274,22 @@ def corrected(
     spread = spread_of(sums / plan.block)
     each = bits / chunks
     tries = min(int(_PILOT_BITS / each) + 1, chunks)
-    for purpose in (1, 2) if bits < _SMALL_BITS else (1,):
+    mixed = 1 if bits < _SMALL_BITS else _NEARLY_ONE
+    all_tried, all_expected, largest = 0.0, 0.0, 0.0
+    for purpose in (1, 2) if bits < _TWICE_BITS else (1,):
         pilots = (
             Draft.of(plan, vector, sums, seed, purpose, part=slice(index, None, chunks))
             for index in range(tries)
         )
-        mixed = 1 if bits < _SMALL_BITS else _NEARLY_ONE
         tried, expected = zip(*(pilot.tried(mixed=mixed) for pilot in pilots), strict=True)
-        ratio = (sum(tried) + _PRIOR_BITS) / (sum(expected) + _PRIOR_BITS)
+        all_tried += sum(tried)
+        all_expected += sum(expected)
+        largest = max(largest, *tried)
+        ratio = (all_tried + _PRIOR_BITS) / (all_expected + _PRIOR_BITS)
         plan = plan_for(spread, plan.block, plan.lowest, bits / ratio, near=plan.step)
         if abs(ratio - 1) < _CLOSE:
             break
-    return plan, int(max(tried) / 8) + 1 + _CHUNK_BYTES
+    return plan, int(largest / 8) + 1 + _CHUNK_BYTES
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from edge_sdk.codecs.cursor import Cursor
 from edge_sdk.codecs.fitting import FRAME_HEADER_BYTES, fit_chunks, span_of
 from edge_sdk.codecs.gaps import Whole
-from edge_sdk.codecs.intake import MAX_MAGNITUDE, require_vector
+from edge_sdk.codecs.intake import MAX_MAGNITUDE, require_order
 from edge_sdk.codecs.levels import read_levels, write_levels
 from edge_sdk.codecs.reals import write_reals
 from edge_sdk.errors import Corrupt, Misuse
@@ -71,7 +71,7 @@ class DeadZone:
 
     def encode(self, vector: Vector, *, seed: int, chunk_bytes: int) -> list[bytes]:
         """See `Codec.encode`; also refuses magnitudes over 2**110."""
-        require_vector(vector, limit=MAX_MAGNITUDE)
+        require_order(vector, seed=seed, chunk_bytes=chunk_bytes, limit=MAX_MAGNITUDE)
         budget = int(self.rate * len(vector) / 8)
         budget = max(budget, _LEAST_BYTES, min(budget, FRAME_HEADER_BYTES) + _GRACE_BYTES)
         sizes = _Sizes.of(vector)

@@ -22,14 +22,16 @@ from numpy.typing import NDArray
 from edge_sdk.codecs.blocks import Run, Tiling
 from edge_sdk.codecs.chunking import share
 from edge_sdk.codecs.cursor import Cursor
+from edge_sdk.codecs.dithered_size import Blocks, Doubles, predicted_bits, whole_energies
 from edge_sdk.codecs.eden import to_whole_numbers
 from edge_sdk.codecs.fitting import FRAME_HEADER_BYTES, MAX_SPAN
 from edge_sdk.codecs.gaps import Whole
-from edge_sdk.codecs.intake import MAX_CHUNKS, MAX_MAGNITUDE, require_place, require_vector
+from edge_sdk.codecs.intake import MAX_CHUNKS, MAX_MAGNITUDE, require_order, require_place
 from edge_sdk.codecs.levels import read_small, write_small
 from edge_sdk.codecs.reals import write_reals
-from edge_sdk.codecs.rotation import BLOCK_SIZES, Rows, rotate, rotate_back
+from edge_sdk.codecs.rotation import BLOCK_SIZES, rotate, rotate_back
 from edge_sdk.codecs.signs import random_words, stream_key
+from edge_sdk.codecs.stated import error_code, error_of
 from edge_sdk.errors import Corrupt, Misuse, TooLarge
 from edge_sdk.values import Piece, Place, Vector
 
@@ -73,17 +75,6 @@ _TURNING = 0x54495244
 _DITHER = 0x48545244
 """`DRTH`: the stream of one device's dither."""
 
-Doubles = NDArray[np.float64]
-
-_BITS = (
-    *(0.074, 0.095, 0.121, 0.150, 0.192, 0.251, 0.343, 0.482, 0.677, 0.936, 1.280, 1.677),
-    *(2.157, 2.621, 3.124, 3.604, 4.114, 4.599, 5.111, 5.598, 6.110, 6.598, 7.109, 7.598),
-)
-"""Measured bits per coordinate of normal values whose variance is 2**-12, 2**-11, … squared steps.
-
-Only an encoder's aim: nothing a decoder does depends on it.
-"""
-_FIRST_OCTAVE = -12
 _GROUP_ZERO = 4
 """Group of blocks whose rms is about one step."""
 
@@ -102,31 +93,29 @@ class Rotated:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class _Blocks:
-    """What the step is found from."""
+class _Head:
+    """The first bytes of every payload of one update."""
 
-    dimension: int
-    sizes: Doubles
-    """Coordinates of every block."""
-    energies: Doubles
-    """Squared norm of every block."""
+    largest: int
+    error_code: int
+    """The stated error."""
+    rotation: int
+    step: np.float32
 
     @classmethod
-    def of(cls, vector: Vector, tiling: Tiling) -> "_Blocks":
-        """The blocks of a vector."""
-        sizes, energies = [], []
-        for run in tiling.runs(0, tiling.blocks, most=_SLAB):
-            rows = run.rows_of(vector)
-            exponents = to_whole_numbers(rows)
-            energies.append(_whole_energies(rows, exponents))
-            sizes.append(np.full(run.blocks, float(run.size)))
-        return cls(len(vector), np.concatenate(sizes), np.concatenate(energies))
+    def read(cls, cursor: Cursor) -> "_Head":
+        """Raises `Malformed` if it is outside the format."""
+        largest, code, reserved = cursor.unsigned(2), cursor.unsigned(1), cursor.unsigned(1)
+        rotation, step = cursor.unsigned(4), np.float32(cursor.real())
+        if largest not in BLOCK_SIZES or reserved or not 0 <= step <= MAX_MAGNITUDE:
+            raise Corrupt(f"dithered head: block {largest}, {reserved}, step {step}")
+        return cls(largest, code, rotation, step)
 
-    @property
-    def even(self) -> bool:
-        """Whether the blocks are about equally strong."""
-        variances = self.energies / self.sizes
-        return float(variances.max()) <= 2 * float(np.median(variances))
+    def to_bytes(self) -> bytes:
+        """The same as bytes."""
+        numbers = ((self.largest, 2), (self.error_code, 1), (0, 1), (self.rotation, 4))
+        content = b"".join(number.to_bytes(size, "little") for number, size in numbers)
+        return content + write_reals(self.step.reshape(1), 32)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -152,20 +141,26 @@ class Dithered:
         """The codec's name and parameters."""
         return f"dithered:rate={self.rate!r},rotation={self.rotation}"
 
+    def stated_error(self, payload: bytes) -> float:
+        """See `stated.StatesError`: a twelfth of a squared step for each coordinate."""
+        return error_of(_Head.read(Cursor(payload)).error_code)
+
     def encode(self, vector: Vector, *, seed: int, chunk_bytes: int) -> list[bytes]:
         """See `Codec.encode`; also refuses magnitudes over 2**100."""
-        require_vector(vector, limit=MAX_MAGNITUDE / 1024)
+        require_order(vector, seed=seed, chunk_bytes=chunk_bytes, limit=MAX_MAGNITUDE / 1024)
         tiling = Tiling(len(vector), self._largest_block(chunk_bytes))
-        blocks = _Blocks.of(vector, tiling)
+        blocks = Blocks.of(vector, tiling)
         step = self._step(blocks, self.rate, chunk_bytes)
         foretold = blocks.even and len(vector) >= _WELL_FORETOLD
         if step and not foretold and self.rate * len(vector) / 8 >= _WORTH_A_PILOT:
-            pilot = self._encode_all(vector, tiling, step, seed ^ _PILOT, chunk_bytes)
+            head = self._head(tiling, blocks, step)
+            pilot = self._encode_all(vector, tiling, head, seed ^ _PILOT, chunk_bytes)
             made = sum(map(len, pilot)) + FRAME_HEADER_BYTES * len(pilot)
             ratio = self.rate * len(vector) / (8 * made)
             ratio = min(max(ratio, 1 / _MOST_CORRECTION), _MOST_CORRECTION)
             step = self._step(blocks, self.rate * ratio, chunk_bytes)
-        return self._encode_all(vector, tiling, step, seed, chunk_bytes)
+        head = self._head(tiling, blocks, step)
+        return self._encode_all(vector, tiling, head, seed, chunk_bytes)
 
     def decode(self, payload: bytes, place: Place) -> Piece:
         """See `Codec.decode`."""
@@ -186,11 +181,9 @@ class Dithered:
         """
         require_place(place)
         cursor = Cursor(payload)
-        largest, rotation = cursor.unsigned(4), cursor.unsigned(4)
-        step = cursor.real()
-        if largest not in BLOCK_SIZES or not 0 <= step <= MAX_MAGNITUDE:
-            raise Corrupt(f"dithered head: block {largest}, step {step}")
-        tiling = Tiling(place.dimension, largest)
+        head = _Head.read(cursor)
+        step = float(head.step)
+        tiling = Tiling(place.dimension, head.largest)
         first, end = share(tiling.blocks, index=place.index, count=place.count)
         where, width = tiling.widths(first, end)
         if width > MAX_SPAN:
@@ -208,7 +201,10 @@ class Dithered:
                     raise Corrupt("a rotated value is too large")
                 values[mine] = exact
         cursor.end()
-        return Rotated(where.first, values, largest, rotation)
+        return Rotated(where.first, values, head.largest, head.rotation)
+
+    def _head(self, tiling: Tiling, blocks: Blocks, step: np.float32) -> "_Head":
+        return _Head(tiling.largest, error_code(blocks.error(float(step))), self.rotation, step)
 
     def _largest_block(self, chunk_bytes: int) -> int:
         """The largest block that surely fits into a chunk."""
@@ -217,7 +213,7 @@ class Dithered:
                 return size
         raise Misuse(f"no block of rate {self.rate} fits into {chunk_bytes} bytes")
 
-    def _step(self, blocks: "_Blocks", rate: float, chunk_bytes: int) -> np.float32:
+    def _step(self, blocks: Blocks, rate: float, chunk_bytes: int) -> np.float32:
         """The step whose predicted size is the rate's; 0 for a vector of zeros."""
         sizes, energies = blocks.sizes, blocks.energies
         if not energies.any():
@@ -236,7 +232,7 @@ class Dithered:
         while high - low > 256:
             middle = (low + high) // 2
             step = float(np.uint32(middle).view(np.float32))
-            bits = _predicted_bits(variances / step / step, sizes)
+            bits = predicted_bits(variances / step / step, sizes)
             if float(np.cumsum(bits)[-1]) > budget or float(bits.max()) > most:
                 low = middle
             else:
@@ -244,7 +240,7 @@ class Dithered:
         return np.uint32(high).view(np.float32)
 
     def _encode_all(
-        self, vector: Vector, tiling: Tiling, step: np.float32, seed: int, chunk_bytes: int
+        self, vector: Vector, tiling: Tiling, head: "_Head", seed: int, chunk_bytes: int
     ) -> list[bytes]:
         """Payloads in as few chunks as are found to hold them."""
         by_size = int(1.05 * self.rate * len(vector) / 8 / (chunk_bytes + FRAME_HEADER_BYTES)) + 1
@@ -254,7 +250,7 @@ class Dithered:
             payloads: list[bytes] = []
             for index in range(count):
                 place = Place(len(vector), index, count, seed)
-                payloads.append(self._encode_chunk(vector, tiling, step, place))
+                payloads.append(_encode_chunk(vector, tiling, head, place))
                 if len(payloads[-1]) > chunk_bytes:
                     break
             else:
@@ -263,34 +259,33 @@ class Dithered:
                 raise Misuse(f"a block needs more than {chunk_bytes} bytes")
             count = min(max(count + 1, -(-count * len(payloads[-1]) // chunk_bytes)), most)
 
-    def _encode_chunk(
-        self, vector: Vector, tiling: Tiling, step: np.float32, place: Place
-    ) -> bytes:
-        first, end = share(tiling.blocks, index=place.index, count=place.count)
-        head = tiling.largest.to_bytes(4, "little") + self.rotation.to_bytes(4, "little")
-        head += write_reals(step.reshape(1), 32)
-        if not step:
-            return head
-        where, width = tiling.widths(first, end)
-        units = np.empty(width)
-        groups = np.zeros(end - first, np.int64)
-        width_of_group = 1 if width >= _WORTH_FINE_GROUPS else 2
-        for run in tiling.runs(first, end, most=_SLAB):
-            rows = run.rows_of(vector)
-            exponents = to_whole_numbers(rows)
-            norms = _whole_energies(rows, exponents) / run.size / np.float64(step) ** 2
-            nearest = np.clip(_GROUP_ZERO + np.frexp(norms)[1] // width_of_group, 1, GROUPS)
-            groups[run.block : run.block + run.blocks] = np.where(norms > 0, nearest, 0)
-            turned = rotate(rows, _turning_keys(self.rotation), first=run.first)
-            wide = np.ldexp(turned.astype(np.float64), exponents) / np.float64(step)
-            units[run.position : run.position + run.width] = wide.reshape(-1)
-        if width < _WORTH_GROUPING:
-            groups = np.minimum(groups, 1)
-        words = _dither_words(place, where.first, width)
-        levels = np.rint(units + (words * 2.0**-32 - 0.5)).astype(np.int64)
-        streams = _streams(_per_coordinate(groups, tiling, first, end), words)
-        parts = [write_small(_folded(levels[mine], words[mine])) for mine in streams]
-        return b"".join([head, write_small(groups), *parts])
+
+def _encode_chunk(vector: Vector, tiling: Tiling, head: _Head, place: Place) -> bytes:
+    """The payload of one chunk."""
+    first, end = share(tiling.blocks, index=place.index, count=place.count)
+    step = head.step
+    if not step:
+        return head.to_bytes()
+    where, width = tiling.widths(first, end)
+    units = np.empty(width)
+    groups = np.zeros(end - first, np.int64)
+    width_of_group = 1 if width >= _WORTH_FINE_GROUPS else 2
+    for run in tiling.runs(first, end, most=_SLAB):
+        rows = run.rows_of(vector)
+        exponents = to_whole_numbers(rows)
+        norms = whole_energies(rows, exponents) / run.size / np.float64(step) ** 2
+        nearest = np.clip(_GROUP_ZERO + np.frexp(norms)[1] // width_of_group, 1, GROUPS)
+        groups[run.block : run.block + run.blocks] = np.where(norms > 0, nearest, 0)
+        turned = rotate(rows, _turning_keys(head.rotation), first=run.first)
+        wide = np.ldexp(turned.astype(np.float64), exponents) / np.float64(step)
+        units[run.position : run.position + run.width] = wide.reshape(-1)
+    if width < _WORTH_GROUPING:
+        groups = np.minimum(groups, 1)
+    words = _dither_words(place, where.first, width)
+    levels = np.rint(units + (words * 2.0**-32 - 0.5)).astype(np.int64)
+    streams = _streams(_per_coordinate(groups, tiling, first, end), words)
+    parts = [write_small(_folded(levels[mine], words[mine])) for mine in streams]
+    return b"".join([head.to_bytes(), write_small(groups), *parts])
 
 
 def rotated_size(dimension: int, largest: int) -> int:
@@ -379,26 +374,6 @@ def _unfolded(numbers: Whole, words: NDArray[np.uint32]) -> Whole:
     odd = (numbers & 1).astype(np.bool_)
     np.negative(levels, out=levels, where=odd != (words >= 1 << 31))
     return levels
-
-
-def _whole_energies(rows: Rows, exponents: NDArray[np.int32]) -> Doubles:
-    """Squared norm of each row of whole numbers times 2**exponent, exact."""
-    wide = rows.astype(np.float64)
-    energies: Doubles = np.ldexp(np.einsum("bn,bn->b", wide, wide), 2 * exponents[:, 0])
-    return energies
-
-
-def _predicted_bits(ratios: Doubles, sizes: Doubles) -> Doubles:
-    """Bits of each block, whose variances are `ratios` squared steps."""
-    fractions, octaves = np.frexp(ratios)
-    above = 2 * fractions - 1
-    logarithms = octaves - 1 + above * (1.344 - 0.344 * above)
-    places = np.clip(logarithms - _FIRST_OCTAVE, 0, len(_BITS) - 2)
-    table = np.array(_BITS)
-    whole = places.astype(np.int64)
-    bits = table[whole] + (places - whole) * (table[whole + 1] - table[whole])
-    bits += np.maximum(logarithms - _FIRST_OCTAVE - (len(_BITS) - 2), 0) / 2
-    return np.where(ratios > 0, bits, 0) * sizes
 
 
 def _pattern(number: float) -> int:

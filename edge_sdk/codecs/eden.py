@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from edge_sdk.codecs.blocks import SMALLEST, Run, Tiling
 from edge_sdk.codecs.chunking import chunks_needed, share
 from edge_sdk.codecs.eden_scales import Column, Scale, scales_of
-from edge_sdk.codecs.intake import MAX_MAGNITUDE, require_place, require_size, require_vector
+from edge_sdk.codecs.intake import MAX_MAGNITUDE, require_order, require_place, require_size
 from edge_sdk.codecs.normal import UNITS_PER_SIGMA
 from edge_sdk.codecs.packing import Planes, pack_planes, unpack_planes
 from edge_sdk.codecs.quantize import MAGNITUDES, SIGNED_LEVELS, nearest_level
@@ -78,7 +78,7 @@ class Eden:
 
     def encode(self, vector: Vector, *, seed: int, chunk_bytes: int) -> list[bytes]:
         """See `Codec.encode`; also refuses magnitudes over 2**110."""
-        require_vector(vector, limit=MAX_MAGNITUDE)
+        require_order(vector, seed=seed, chunk_bytes=chunk_bytes, limit=MAX_MAGNITUDE)
         tiling = Tiling(len(vector), self._largest_block(chunk_bytes))
         unit = self._block_bytes(tiling.largest)
         blocks = tiling.blocks

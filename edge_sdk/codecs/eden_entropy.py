@@ -24,11 +24,12 @@ from edge_sdk.codecs.blockpayload import fold, unfold
 from edge_sdk.codecs.blocks import SMALLEST, Tiling
 from edge_sdk.codecs.chunking import share
 from edge_sdk.codecs.fitting import FRAME_HEADER_BYTES, MAX_SPAN
-from edge_sdk.codecs.intake import MAX_CHUNKS, MAX_MAGNITUDE, require_place, require_vector
+from edge_sdk.codecs.intake import MAX_CHUNKS, MAX_MAGNITUDE, require_order, require_place
 from edge_sdk.codecs.ladder import Reals, power_of_two
 from edge_sdk.codecs.rice import read_flags, read_rice, write_flags, write_rice
 from edge_sdk.codecs.rotation import BLOCK_SIZES, rounds_of
 from edge_sdk.codecs.signs import random_words, stream_key
+from edge_sdk.codecs.stated import ERROR_BITS, error_code, error_of
 from edge_sdk.codecs.symbols import read_coefficients, write_coefficients
 from edge_sdk.codecs.uniform_table import STEPS
 from edge_sdk.codecs.waterfill import sum_groups
@@ -47,9 +48,11 @@ _MOST_SCALE = 0x7B00
 _OVERHEAD = 1.01
 _WELL_FORETOLD = 1 << 17
 """Coordinates from which on the table alone meets the rate, if no block is zero."""
+_LARGE_CHUNK = 1 << 14
+"""Bytes of a chunk from which on what the coder costs once in each does not matter."""
 _WORTH_A_PILOT = 512
 """Bytes below which what a pilot corrects is a few bytes."""
-_MOST_PILOTS = 4
+_MOST_PILOTS = 6
 _NEAR = 0.01
 """A pilot within this share of the size needs no further one."""
 _PILOT = 0x50494C4F54
@@ -59,6 +62,10 @@ _SCALE_BITS = 7
 """What a scale takes, roughly: neighbours' differences are small."""
 _FINEST = 16 * 8
 """Steps down to 2**-16 of a root mean square."""
+_LIMIT = MAX_MAGNITUDE / 2
+"""The coarsest scale is nearly 2**10 times a block's root mean square."""
+_SCALES_LOSE = 5.5e-6
+"""Error of rounding scales to 8 significant bits at random."""
 
 Codes = NDArray[np.int64]
 
@@ -89,9 +96,15 @@ class EdenEntropy:
         """The frame header's parameter field."""
         return 0
 
+    def stated_error(self, payload: bytes) -> float:
+        """See `stated.StatesError`."""
+        reader = BitReader(payload)
+        reader.number(2)
+        return error_of(reader.number(ERROR_BITS))
+
     def encode(self, vector: Vector, *, seed: int, chunk_bytes: int) -> list[bytes]:
-        """See `Codec.encode`; also refuses magnitudes over 2**110."""
-        require_vector(vector, limit=MAX_MAGNITUDE)
+        """See `Codec.encode`; also refuses magnitudes over 2**109."""
+        require_order(vector, seed=seed, chunk_bytes=chunk_bytes, limit=_LIMIT)
         wire_bytes = self.rate * len(vector) / 8
         sizes = [n for n in BLOCK_SIZES if 4 * n <= chunk_bytes] or [SMALLEST]
         tiling = Tiling(len(vector), sizes[0])
@@ -101,41 +114,47 @@ class EdenEntropy:
         head_bytes = count * (FRAME_HEADER_BYTES + _CHUNK_BYTES)
         scale_bits = _SCALE_BITS * int(np.count_nonzero(rms))
         bits = max(8 * (wire_bytes - head_bytes) - scale_bits, 0.0) / max(live, 1)
-        if 0 < live < max(_WELL_FORETOLD, len(vector)) and wire_bytes >= _WORTH_A_PILOT:
-            wanted = max(wire_bytes - count * FRAME_HEADER_BYTES, 1.0)
-            bits = _corrected(
-                vector, tiling, rms, bits, wanted=wanted, count=count, seed=seed ^ _PILOT
-            )
+        foretold = live >= _WELL_FORETOLD and live == len(vector)
+        foretold = foretold and wire_bytes >= _LARGE_CHUNK * count
+        if live and not foretold and wire_bytes >= _WORTH_A_PILOT:
+            pilots = _Pilots(vector, tiling, rms, seed ^ _PILOT, wire_bytes, chunk_bytes)
+            bits, count = pilots.corrected(bits, count)
         grid = _Grid.of(rms, tiling, bits, seed)
-        while count <= min(tiling.blocks, MAX_CHUNKS):
+        while count <= MAX_CHUNKS:
             payloads = grid.payloads(vector, count, seed)
-            largest = max(map(len, payloads))
-            if largest <= chunk_bytes:
+            more = _more_chunks(payloads, chunk_bytes, most=tiling.blocks)
+            if more == count:
                 return payloads
-            if count == tiling.blocks:
-                break
-            count = min(max(count + 1, count * largest // chunk_bytes), tiling.blocks)
-        raise Misuse(f"a block does not fit into {chunk_bytes} bytes")
+            count = more
+        raise Misuse(f"{count} chunks, limit {MAX_CHUNKS}: choose larger chunks")
 
     def decode(self, payload: bytes, place: Place) -> Piece:
         """See `Codec.decode`."""
         require_place(place)
         reader = BitReader(payload)
         tiling = Tiling(place.dimension, BLOCK_SIZES[reader.number(2)])
+        reader.number(ERROR_BITS)
         first, end = share(tiling.blocks, index=place.index, count=place.count)
         where, width = tiling.widths(first, end)
         if width > MAX_SPAN:
             raise TooLarge(f"chunk of {width} coordinates, limit {MAX_SPAN}")
         codes = _read_scales(reader, end - first)
-        coefficients = read_coefficients(reader, width) if codes.any() else np.zeros(width, int)
+        runs = list(tiling.runs(first, end, most=_SLAB))
+        members = [codes[run.block : run.block + run.blocks] > 0 for run in runs]
+        widths = [
+            int(np.count_nonzero(some)) * run.size for run, some in zip(runs, members, strict=True)
+        ]
+        coefficients = read_coefficients(reader, sum(widths))
         reader.end()
+        parts = np.split(coefficients, np.cumsum(widths)[:-1])
         scales = _as_reals(codes)
         keys = _keys(place)
         values = np.empty(where.size, np.float32)
-        for run in tiling.runs(first, end, most=_SLAB):
-            part = coefficients[run.position : run.position + run.width]
+        for run, some, part in zip(runs, members, parts, strict=True):
+            whole = np.zeros((run.blocks, run.size), np.int32)
+            whole[some] = part.reshape(-1, run.size)
             rows = rebuild_rows(
-                part.reshape(run.blocks, run.size),
+                whole,
                 scales[run.block : run.block + run.blocks],
                 keys[: rounds_of(run.size, _ROUNDS)],
                 first=run.position,
@@ -154,24 +173,29 @@ class _Grid:
     units: Reals
     """By block: width of a cell; 1 for blocks of zeros."""
     codes: Codes
-    """By block: the scale as it is sent."""
+    """By block: the scale as it is sent; 0 for blocks of zeros, of which nothing else is sent."""
+    error_code: int
+    """The stated error."""
 
     @classmethod
     def of(cls, rms: Reals, tiling: Tiling, bits: float, seed: int) -> "_Grid":
         """Grid for `bits` per coordinate of blocks with these root mean squares."""
-        steps, entropies, scales = _steps()
+        steps, entropies, scales, errors = _steps()
         place, finer = _mix(entropies, bits)
         number = np.arange(tiling.blocks)
         places = place - (np.floor((number + 1) * finer) > np.floor(number * finer))
-        factors = np.empty(tiling.blocks)
+        factors, energies = np.empty(tiling.blocks), np.empty(tiling.blocks)
         for run in tiling.runs(0, tiling.blocks, most=_SLAB):
             part = slice(run.block, run.block + run.blocks)
             factors[part] = scales[run.size][places[part]]
+            energies[part] = rms[part] ** 2 * run.size
         low, high = seed & 0xFFFFFFFF, seed >> 32
         words = random_words(stream_key(_ROUNDING, low, high), first=0, count=tiling.blocks)
         codes = _to_codes(rms * factors, words)
         units = np.where(rms > 0, rms * steps[places], 1.0)
-        return cls(tiling, units, codes)
+        energy = sum(energies.tolist())
+        lost = sum((energies * errors[places]).tolist()) / energy + _SCALES_LOSE if energy else 0.0
+        return cls(tiling, units, codes, error_code(lost))
 
     def payloads(self, vector: Vector, count: int, seed: int) -> list[bytes]:
         """All chunks."""
@@ -181,39 +205,73 @@ class _Grid:
     def payload(self, vector: Vector, place: Place) -> bytes:
         """One chunk."""
         first, end = share(self.tiling.blocks, index=place.index, count=place.count)
-        _, width = self.tiling.widths(first, end)
         codes = self.codes[first:end]
         writer = BitWriter()
         writer.number(BLOCK_SIZES.index(self.tiling.largest), 2)
+        writer.number(self.error_code, ERROR_BITS)
         _write_scales(writer, codes)
-        if not codes.any():
-            return writer.to_bytes()
         keys = _keys(place)
-        coefficients = np.empty(width, np.int32)
+        coefficients: list[NDArray[np.int32]] = []
         for run in self.tiling.runs(first, end, most=_SLAB):
             begin = first + run.block
-            coefficients[run.position : run.position + run.width] = quantize_rows(
+            rows = quantize_rows(
                 run.rows_of(vector),
                 self.units[begin : begin + run.blocks],
                 np.full(run.blocks, 0.5),
                 keys[: rounds_of(run.size, _ROUNDS)],
                 first=run.position,
-            )
-        write_coefficients(writer, coefficients)
+            ).reshape(run.blocks, run.size)
+            some = codes[run.block : run.block + run.blocks] > 0
+            coefficients.append(rows[some].reshape(-1))
+        write_coefficients(writer, np.concatenate(coefficients))
         return writer.to_bytes()
 
 
-def _corrected(
-    vector: Vector, tiling: Tiling, rms: Reals, bits: float, *, wanted: float, count: int, seed: int
-) -> float:
-    """Bits per coordinate with which the payloads take about `wanted` bytes."""
-    for _ in range(_MOST_PILOTS):
-        pilot = _Grid.of(rms, tiling, bits, seed)
-        ratio = wanted / sum(map(len, pilot.payloads(vector, count, seed)))
-        bits = min(bits * ratio, MOST_RATE + 2)
-        if abs(ratio - 1) < _NEAR:
-            break
-    return bits
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Pilots:
+    """The update coded with other random numbers, to see what it takes."""
+
+    vector: Vector
+    tiling: Tiling
+    rms: Reals
+    seed: int
+    wire_bytes: float
+    chunk_bytes: int
+
+    def corrected(self, bits: float, count: int) -> tuple[float, int]:
+        """Bits per coordinate and chunks with which all frames take about the wire bytes.
+
+        The size jumps where the coder changes its mode; what lies within a jump is not reached,
+        and the most bits that were found to take less are the answer.
+        """
+        low, high = 0.0, MOST_RATE + 2
+        for _ in range(_MOST_PILOTS):
+            grid = _Grid.of(self.rms, self.tiling, bits, self.seed)
+            payloads = grid.payloads(self.vector, count, self.seed)
+            count = _more_chunks(payloads, self.chunk_bytes, most=self.tiling.blocks)
+            wanted = max(self.wire_bytes - count * FRAME_HEADER_BYTES, 1.0)
+            ratio = wanted / sum(map(len, payloads))
+            low, high = (max(low, bits), high) if ratio > 1 else (low, min(high, bits))
+            bits *= ratio
+            if abs(ratio - 1) < _NEAR and count == len(payloads):
+                return bits, count
+            if not low < bits < high:
+                bits = (low + high) / 2
+        return low or bits, count
+
+
+def _more_chunks(payloads: list[bytes], chunk_bytes: int, *, most: int) -> int:
+    """How many chunks to try next; as many as there are if all are small enough.
+
+    Raises:
+        Misuse: one block does not fit.
+    """
+    count, largest = len(payloads), max(map(len, payloads))
+    if largest <= chunk_bytes:
+        return count
+    if count == most:
+        raise Misuse(f"a block does not fit into {chunk_bytes} bytes")
+    return min(max(count + 1, count * largest // chunk_bytes), most)
 
 
 def _root_mean_squares(vector: Vector, tiling: Tiling) -> tuple[Reals, int]:
@@ -236,10 +294,10 @@ def _keys(place: Place) -> tuple[int, ...]:
     return tuple(stream_key(_PURPOSE, low, high, place.index, turn) for turn in turns)
 
 
-def _steps() -> tuple[Reals, Reals, dict[int, Reals]]:
-    """Steps in root mean squares, entropies in bits and scales by block size, from fine to coarse.
+def _steps() -> tuple[Reals, Reals, dict[int, Reals], Reals]:
+    """Steps in root mean squares, bits, scales by block size, and errors, from fine to coarse.
 
-    Finer than the table, scale and step are the same and an octave is one bit.
+    Finer than the table, scale and step are the same, an octave is one bit and a quarter the error.
     """
     fine = range(STEPS[0][0] - _FINEST, STEPS[0][0])
     exponents = [*fine, *(row[0] for row in STEPS)]
@@ -250,7 +308,9 @@ def _steps() -> tuple[Reals, Reals, dict[int, Reals]]:
         size: steps * ([1.0] * len(fine) + [row[1 + column] * 2.0**-20 for row in STEPS])
         for column, size in enumerate(reversed(BLOCK_SIZES))
     }
-    return steps, np.array(entropies) * _OVERHEAD, scales
+    errors = [STEPS[0][6] * power_of_two(exponent - STEPS[0][0], 4) for exponent in fine]
+    errors += [row[6] for row in STEPS]
+    return steps, np.array(entropies) * _OVERHEAD, scales, np.array(errors) * 2.0**-20
 
 
 def _mix(entropies: Reals, bits: float) -> tuple[int, float]:

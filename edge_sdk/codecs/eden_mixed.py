@@ -31,9 +31,9 @@ from edge_sdk.codecs.fitting import MAX_SPAN
 from edge_sdk.codecs.intake import (
     MAX_CHUNKS,
     MAX_MAGNITUDE,
+    require_order,
     require_place,
     require_size,
-    require_vector,
 )
 from edge_sdk.codecs.normal import UNITS_PER_SIGMA
 from edge_sdk.codecs.packing import Codes, pack_flat, unpack_flat
@@ -54,6 +54,8 @@ _MOST_BEYOND_CODES = 24
 """Bytes of a chunk of one block besides its codes: head, scale, filling."""
 _WORTH = 1.01
 """Smaller blocks take more rotation rounds: they must bring more bits than that."""
+_LIMIT = MAX_MAGNITUDE / 32
+"""A scale may be 2**12 times a block's root mean square: of 4096 coordinates 8 may be sent."""
 _SLAB = 1 << 16
 _ROUNDING = 0x4C414353
 """`SCAL`: the stream that rounds scales."""
@@ -98,8 +100,8 @@ class EdenMixed:
         return error_of_levels((head >> 2 & 7) + finer_share / WHOLE)
 
     def encode(self, vector: Vector, *, seed: int, chunk_bytes: int) -> list[bytes]:
-        """See `Codec.encode`; also refuses magnitudes over 2**110."""
-        require_vector(vector, limit=MAX_MAGNITUDE)
+        """See `Codec.encode`; also refuses magnitudes over 2**105."""
+        require_order(vector, seed=seed, chunk_bytes=chunk_bytes, limit=_LIMIT)
         tiling, mix = self._arranged(len(vector), chunk_bytes)
         count = mix.chunks(tiling, chunk_bytes)
         if count > MAX_CHUNKS:

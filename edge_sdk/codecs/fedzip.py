@@ -16,7 +16,7 @@ from edge_sdk.codecs.fedzip_clusters import Clusters, cluster, label_counts, pru
 from edge_sdk.codecs.fedzip_streams import Encoding, paper_bits, read_labels, write_labels
 from edge_sdk.codecs.fitting import fit_chunks, span_of
 from edge_sdk.codecs.huffman import MAX_SYMBOLS
-from edge_sdk.codecs.intake import MAX_MAGNITUDE, require_vector
+from edge_sdk.codecs.intake import MAX_MAGNITUDE, require_order, require_vector
 from edge_sdk.codecs.topk import require_share
 from edge_sdk.errors import Corrupt, Misuse
 from edge_sdk.values import Coordinates, Layout, Piece, Place, Vector
@@ -68,6 +68,7 @@ class FedZip:
         Raises:
             Misuse: also where `layout` is of another size.
         """
+        require_order(vector, seed=seed, chunk_bytes=chunk_bytes)
         tensors = list(self._clustered(vector))
 
         def encode_chunk(place: Place) -> bytes:

@@ -33,6 +33,21 @@ def require_vector(vector: Vector, *, limit: float | None = None) -> None:
         raise Misuse(f"the vector holds a magnitude of {largest:g}, limit {limit:g}")
 
 
+def require_order(
+    vector: Vector, *, seed: int, chunk_bytes: int, limit: float | None = None
+) -> None:
+    """Refuse what no codec encodes, nor any frame carries.
+
+    Raises:
+        Misuse: as `require_vector`; or `seed` is none a frame header holds, or chunks of no bytes.
+    """
+    require_vector(vector, limit=limit)
+    if not 0 <= seed <= MAX_COUNT:
+        raise Misuse("a seed is 0 to 2**53 - 1")
+    if chunk_bytes < 1:
+        raise Misuse(f"chunks of {chunk_bytes} bytes")
+
+
 def require_place(place: Place) -> None:
     """Refuse a place that no frame header can state.
 

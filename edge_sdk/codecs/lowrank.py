@@ -31,7 +31,13 @@ from edge_sdk.codecs.blockwise import (
 )
 from edge_sdk.codecs.chunking import share
 from edge_sdk.codecs.fitting import FRAME_HEADER_BYTES, MAX_SPAN
-from edge_sdk.codecs.intake import MAX_CHUNKS, MAX_MAGNITUDE, require_place, require_vector
+from edge_sdk.codecs.intake import (
+    MAX_CHUNKS,
+    MAX_MAGNITUDE,
+    require_order,
+    require_place,
+    require_vector,
+)
 from edge_sdk.codecs.ladder import BLOCK_SIZES
 from edge_sdk.codecs.lowrank_factors import (
     MOST_RANK,
@@ -118,10 +124,11 @@ class LowRank:
         return 0
 
     def encode(self, vector: Vector, *, seed: int, chunk_bytes: int) -> list[bytes]:
-        """See `Codec.encode`; also refuses magnitudes over 2**120 and vectors without the matrices.
+        """See `Codec.encode`; also refuses magnitudes over 2**110 and vectors without the matrices.
 
         The predicted error decides how many components each matrix gets.
         """
+        require_order(vector, seed=seed, chunk_bytes=chunk_bytes)
         self._require(vector)
         count = Budget(self.rate * len(vector) / 8, chunk_bytes).chunks(len(vector))
         sizes: tuple[int, ...] = BLOCK_SIZES

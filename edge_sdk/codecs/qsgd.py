@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from edge_sdk.codecs.cursor import Cursor
 from edge_sdk.codecs.fitting import fit_chunks, span_of
 from edge_sdk.codecs.gaps import Whole
-from edge_sdk.codecs.intake import MAX_MAGNITUDE, require_vector
+from edge_sdk.codecs.intake import MAX_MAGNITUDE, require_order
 from edge_sdk.codecs.levels import read_levels, write_levels
 from edge_sdk.codecs.signs import Words, random_words, stream_key
 from edge_sdk.errors import Corrupt, Misuse
@@ -57,7 +57,7 @@ class Qsgd:
 
     def encode(self, vector: Vector, *, seed: int, chunk_bytes: int) -> list[bytes]:
         """See `Codec.encode`; also refuses magnitudes over 2**110."""
-        require_vector(vector, limit=MAX_MAGNITUDE)
+        require_order(vector, seed=seed, chunk_bytes=chunk_bytes, limit=MAX_MAGNITUDE)
         return fit_chunks(
             lambda place: self._encode_chunk(vector, place),
             dimension=len(vector),

@@ -10,9 +10,9 @@ import numpy as np
 from edge_sdk.codecs.chunking import chunks_needed, share
 from edge_sdk.codecs.intake import (
     MAX_MAGNITUDE,
+    require_order,
     require_place,
     require_size,
-    require_vector,
 )
 from edge_sdk.errors import Corrupt, NotFinite
 from edge_sdk.values import Coordinates, Piece, Place, Vector
@@ -36,9 +36,13 @@ class Float32:
     parameter: ClassVar[int] = 0
     unbiased: ClassVar[bool] = True
 
-    def encode(self, vector: Vector, *, seed: int, chunk_bytes: int) -> list[bytes]:  # noqa: ARG002 - the seed changes nothing here
+    def stated_error(self, payload: bytes) -> float:  # noqa: ARG002 - there is none
+        """See `stated.StatesError`: none."""
+        return 0.0
+
+    def encode(self, vector: Vector, *, seed: int, chunk_bytes: int) -> list[bytes]:
         """See `Codec.encode`."""
-        require_vector(vector)
+        require_order(vector, seed=seed, chunk_bytes=chunk_bytes)
         count = chunks_needed(len(vector), unit_bytes=4, room_bytes=chunk_bytes)
         spans = (share(len(vector), index=index, count=count) for index in range(count))
         return [vector[first:end].astype("<f4").tobytes() for first, end in spans]
@@ -66,9 +70,9 @@ class Float16:
     parameter: ClassVar[int] = 0
     unbiased: ClassVar[bool] = False
 
-    def encode(self, vector: Vector, *, seed: int, chunk_bytes: int) -> list[bytes]:  # noqa: ARG002 - the seed changes nothing here
+    def encode(self, vector: Vector, *, seed: int, chunk_bytes: int) -> list[bytes]:
         """See `Codec.encode`; also refuses magnitudes over 2**110."""
-        require_vector(vector, limit=MAX_MAGNITUDE)
+        require_order(vector, seed=seed, chunk_bytes=chunk_bytes, limit=MAX_MAGNITUDE)
         room = chunk_bytes - _HALF_HEAD.size
         count = chunks_needed(len(vector), unit_bytes=2, room_bytes=room)
         spans = (share(len(vector), index=index, count=count) for index in range(count))

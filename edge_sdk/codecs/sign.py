@@ -12,7 +12,7 @@ import numpy as np
 
 from edge_sdk.codecs.cursor import Cursor, pack_bits
 from edge_sdk.codecs.fitting import fit_chunks, span_of
-from edge_sdk.codecs.intake import MAX_MAGNITUDE, require_vector
+from edge_sdk.codecs.intake import MAX_MAGNITUDE, require_order
 from edge_sdk.codecs.reals import write_reals
 from edge_sdk.errors import Corrupt
 from edge_sdk.values import Coordinates, Piece, Place, Vector
@@ -32,7 +32,7 @@ class Sign:
 
     def encode(self, vector: Vector, *, seed: int, chunk_bytes: int) -> list[bytes]:
         """See `Codec.encode`; also refuses magnitudes over 2**110. A zero counts as positive."""
-        require_vector(vector, limit=MAX_MAGNITUDE)
+        require_order(vector, seed=seed, chunk_bytes=chunk_bytes, limit=MAX_MAGNITUDE)
 
         def encode_chunk(place: Place) -> bytes:
             first, end = span_of(place)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from edge_sdk.codecs.cursor import Cursor
 from edge_sdk.codecs.fitting import fit_chunks, span_of
 from edge_sdk.codecs.gaps import Whole, read_positions, write_positions
-from edge_sdk.codecs.intake import MAX_MAGNITUDE, require_vector
+from edge_sdk.codecs.intake import MAX_MAGNITUDE, require_order
 from edge_sdk.codecs.reals import read_reals, reals_bytes, require_width, write_reals
 from edge_sdk.codecs.signs import random_words, stream_key
 from edge_sdk.errors import Corrupt, Misuse
@@ -58,7 +58,7 @@ class TopK:
 
     def encode(self, vector: Vector, *, seed: int, chunk_bytes: int) -> list[bytes]:
         """See `Codec.encode`; also refuses magnitudes over 2**110."""
-        require_vector(vector, limit=MAX_MAGNITUDE)
+        require_order(vector, seed=seed, chunk_bytes=chunk_bytes, limit=MAX_MAGNITUDE)
         kept = largest_positions(vector, max(1, int(self.share * len(vector))))
 
         def encode_chunk(place: Place) -> bytes:
@@ -126,7 +126,7 @@ class RandomK:
 
     def encode(self, vector: Vector, *, seed: int, chunk_bytes: int) -> list[bytes]:
         """See `Codec.encode`; also refuses magnitudes over 2**110, or 2**127 once scaled."""
-        require_vector(vector, limit=MAX_MAGNITUDE)
+        require_order(vector, seed=seed, chunk_bytes=chunk_bytes, limit=MAX_MAGNITUDE)
         wanted = max(1, int(self.share * len(vector)))
 
         def encode_chunk(place: Place) -> bytes:

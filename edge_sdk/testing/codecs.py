@@ -138,6 +138,13 @@ def _check_piece(piece: Piece, place: Place, name: str) -> None:
 
 def _check_refusals(codec: Codec) -> None:
     good = np.ones(10, np.float32)
+    for seed, chunk_bytes in ((-1, LARGE_CHUNK_BYTES), (2**53, LARGE_CHUNK_BYTES), (0, 0)):
+        try:
+            codec.encode(good, seed=seed, chunk_bytes=chunk_bytes)
+        except Misuse:
+            continue
+        text = f"encode refuses seed {seed} with chunks of {chunk_bytes} bytes with Misuse"
+        promise(kept=False, text=text)
     wrong: list[tuple[str, Any]] = [
         ("NaN", np.where(np.arange(10) == 3, np.nan, good).astype(np.float32)),
         ("infinity", np.where(np.arange(10) == 9, -np.inf, good).astype(np.float32)),

@@ -283,6 +283,7 @@ def decode_eden_entropy(
     """First coordinate of the chunk and its values."""
     bits = Bits(payload)
     sizes = block_sizes(dimension, (4096, 1024, 256, 64)[bits.number(2)])
+    bits.number(8)
     begin, end = index * len(sizes) // count, (index + 1) * len(sizes) // count
     start = sum(sizes[:begin])
     mine = sizes[begin:end]
@@ -292,7 +293,7 @@ def decode_eden_entropy(
         codes.append(bits.number(15))
         for step in rice(bits, sum(scaled) - 1) if sum(scaled) > 1 else []:
             codes.append(codes[-1] + unfold(step))
-    q = coefficients(bits, sum(mine)) if codes else [0] * sum(mine)
+    q = iter(coefficients(bits, sum(s for s, flag in zip(mine, scaled, strict=True) if flag)))
     bits.end()
     each = iter(codes)
     values: list[float] = []
@@ -300,7 +301,7 @@ def decode_eden_entropy(
     for size, flag in zip(mine, scaled, strict=True):
         code = next(each) if flag else 0
         scale = Fraction(struct.unpack("<f", struct.pack("<I", code << 16))[0])
-        block = q[number : number + size]
+        block = [next(q) if flag else 0 for _ in range(size)]
         values += block_values(block, scale, number, purpose=0x59505254, seed=seed, index=index)
         number += size
     return start, values[: dimension - start]

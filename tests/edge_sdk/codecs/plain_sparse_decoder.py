@@ -238,7 +238,8 @@ def decode_dithered(
 ) -> list[float]:
     """The values of the coordinates of one chunk of codec 22."""
     data = Bytes(payload)
-    largest, rotation = data.u32(), data.u32()
+    head, rotation = data.u32(), data.u32()
+    largest = head % 2**16  # then the stated error
     step = data.unpack("f")[0]
     sizes = block_sizes(dimension, largest)
     begin, end = index * len(sizes) // count, (index + 1) * len(sizes) // count

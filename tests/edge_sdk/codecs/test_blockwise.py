@@ -184,7 +184,7 @@ def test_bytes_are_the_same_on_every_machine() -> None:
             exactly_known(20_000), seed=2**52 + 1, chunk_bytes=1000
         ):
             digest.update(payload)
-    assert digest.hexdigest() == "5bce5e46610c3b6febeaf9eebb6d2a397d9670f8c57555a6a89ec05fe356c440"
+    assert digest.hexdigest() == "f92587650b3df5518160f4c0e882af60abe8bf2f506979f53bc0d4a510855a10"
 
 
 def test_a_vector_of_zeros_takes_next_to_nothing() -> None:
@@ -262,3 +262,18 @@ def test_energies_do_not_depend_on_the_slab() -> None:
         padded = np.zeros(-(-len(vector) // n) * n)
         padded[: len(vector)] = squares
         assert sums == pytest.approx(padded.reshape(-1, n).sum(axis=1), rel=1e-12)
+
+
+@pytest.mark.parametrize(("size", "rate"), [(9000, 2), (9000, 8), (20_000, 4)])
+def test_uneven_small_updates_keep_their_rate_on_average(size: int, rate: float) -> None:
+    """In few chunks of 8 kB, and seldom far from it: 2% or 64 bytes and half as much again."""
+    allowed = max(0.02 * rate * size / 8, 64)
+    over = []
+    for seed in range(8):
+        rng = np.random.default_rng(seed)
+        scales = np.exp(2 * rng.standard_normal(-(-size // 100))).repeat(100)[:size]
+        vector = (scales * rng.standard_normal(size)).astype(np.float32)
+        payloads = Blockwise(rate).encode(vector, seed=seed, chunk_bytes=8000)
+        over.append(sum(len(payload) + 56 for payload in payloads) - rate * size / 8)
+    assert abs(np.mean(over)) <= allowed
+    assert np.max(np.abs(over)) <= 1.5 * allowed
