@@ -47,6 +47,10 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--cohort", type=int, help="updates that close a round (default 10)")
     add("--min-updates", type=int, help="fewest at the deadline (default half the cohort)")
     add("--over-selection", type=float, help="places per wanted update (default 1.0)")
+    add(
+        "--max-staleness", type=int, metavar="VERSIONS",
+        help="asynchronous: take updates trained from up to so many versions before (default 0)",
+    )  # fmt: skip
     add("--round-deadline", type=float, dest="round_deadline_s", metavar="S", help="default 600")
     add("--pace", type=float, dest="pace_s", metavar="S", help="pause of idle devices (default 5)")
     add("--codec", action="append", dest="codecs", metavar="SPEC", help="default eden:bits=2")

@@ -29,6 +29,9 @@ OptimizerName = Literal["fedavg", "momentum", "fedadam"]
 
 ENV_PREFIX = "EDGE_SDK_"
 
+MOST_STALENESS = 100
+"""Logs of as many rounds may be open at once."""
+
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 
 
@@ -64,6 +67,8 @@ class Terms:
     split_gradients: CodecSpec = "eden:bits=4"
     split_correction: Annotated[float, Field(ge=0, le=1e6)] = 0.0
     stage_quorum: Annotated[float, Field(gt=0, le=1)] = 0.5
+    max_staleness: Annotated[int, Field(ge=1, le=MOST_STALENESS)] | None = None
+    """None: a round. Else a buffer; see `server_ref.rounds.buffer`."""
 
 
 class Settings(BaseSettings):
@@ -106,6 +111,9 @@ class Settings(BaseSettings):
     """From a round's first admission until it closes in any case."""
     pace_s: Annotated[float, Field(gt=0, le=86400)] = 5.0
     """Longest pause asked of a device while nothing better is known."""
+    max_staleness: Annotated[int, Field(ge=0, le=MOST_STALENESS)] = 0
+    """Above 0 the run is asynchronous: a version is made of every `cohort` updates that come, also
+    of those trained from up to so many versions before."""
 
     codecs: Annotated[tuple[CodecSpec, ...], Field(min_length=1, max_length=16)] = ("eden:bits=2",)
     """Codecs taken from devices, preferred first."""
@@ -295,6 +303,7 @@ class Settings(BaseSettings):
             split_gradients=self.split_gradients,
             split_correction=self.split_correction,
             stage_quorum=self.stage_quorum,
+            max_staleness=self.max_staleness or None,
         )
 
 

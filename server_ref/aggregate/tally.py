@@ -31,13 +31,15 @@ class Decoded:
     error: float | None
     """Stated error of its code over the squared norm; None where it states none."""
     pieces: Sequence[Piece] = dataclasses.field(repr=False)
+    discount: float = 1.0
+    """What is left of its weight, because it was trained from an older version."""
 
     def weight(self, weighing: Weighing) -> float:
         """What it counts."""
         if weighing == "equal":
-            return 1.0
+            return self.discount
         share = 1 + (self.error or 0.0) if weighing == "error" else 1.0
-        return self.examples / share
+        return self.examples / share * self.discount
 
     @property
     def energy(self) -> float:

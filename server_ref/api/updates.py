@@ -18,7 +18,7 @@ async def upload(exchange: Exchange) -> web.StreamResponse:
     What was read is kept when the connection breaks, or a later chunk is refused.
     """
     device, number = _device_and_round(exchange)
-    largest_frame, largest_body = exchange.coordinator.largest_upload(number)
+    largest_frame, largest_body = exchange.coordinator.largest_upload(device, number)
     writes: list[asyncio.Task[None]] = []
     try:
         await _take_frames(

@@ -1,6 +1,7 @@
 """One round's chunks, decoded and summed."""
 
 import asyncio
+import dataclasses
 import math
 import zlib
 from collections import defaultdict
@@ -20,11 +21,23 @@ from server_ref.store import ChunkLog, Entry
 T = TypeVar("T")
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Kept:
+    """Where a chunk is."""
+
+    log: ChunkLog
+    """Of the round whose task it answers."""
+    entry: Entry
+
+    def frame(self) -> Frame:
+        """It, from the disk."""
+        return unpack(self.log.read(self.entry))
+
+
 class Counting:
     """Where a round's chunks are, and their sum. Work goes to `worker`, one job after another.
 
     Args:
-        log: of the chunks.
         worker: one thread: what is submitted first is done first.
         tally: takes updates in.
         longest: norm of the longest update that is usable.
@@ -33,47 +46,54 @@ class Counting:
 
     def __init__(
         self,
-        log: ChunkLog,
         worker: Executor,
         tally: Tally,
         *,
         longest: float,
         finish: Callable[[str, Decoded], Decoded] = lambda _, decoded: decoded,
     ) -> None:
-        self._log = log
         self._worker = worker
         self._tally = tally
         self._longest = longest
         self._finish = finish
-        self._entries: defaultdict[str, dict[int, Entry]] = defaultdict(dict)
+        self._kept: defaultdict[str, dict[int, _Kept]] = defaultdict(dict)
         self._last_added = -1
 
-    def hold(self, index: int, entry: Entry) -> None:
-        """A chunk is in the log."""
-        self._entries[entry.device][index] = entry
+    def hold(self, index: int, entry: Entry, log: ChunkLog) -> None:
+        """A chunk is in `log`."""
+        self._kept[entry.device][index] = _Kept(log, entry)
+
+    def take_over(self, device: str, before: "Counting") -> None:
+        """Know where a device's chunks are, as the round before knows it."""
+        self._kept[device] = before._kept[device]
 
     def same(self, device: str, frame: Frame) -> bool | None:
         """Whether a frame equals the one held under its index; None where none is held."""
-        entry = self._entries[device].get(frame.index)
-        if entry is None:
+        kept = self._kept[device].get(frame.index)
+        if kept is None:
             return None
         crc = zlib.crc32(frame.raw, zlib.crc32(bytes.fromhex(device)))
-        return (entry.size, entry.crc) == (len(frame.raw), crc)
+        return (kept.entry.size, kept.entry.crc) == (len(frame.raw), crc)
 
-    async def decode(self, device: str, member: Member, *, trusted: bool = False) -> Decoded:
+    async def decode(
+        self, device: str, member: Member, *, trusted: bool = False, discount: float = 1.0
+    ) -> Decoded:
         """A device's update as far as it is held; `trusted` where it was found usable before.
+
+        `discount` is what is left of its weight.
 
         Raises:
             Refused: it is not usable; `storage`.
         """
-        return await self.work(partial(self.decode_now, device, member, trusted=trusted))
+        job = partial(self.decode_now, device, member, trusted=trusted)
+        return dataclasses.replace(await self.work(job), discount=discount)
 
     def decode_now(self, device: str, member: Member, *, trusted: bool = False) -> Decoded:
         """`decode` in the calling thread."""
         if member.label is None:
             raise RuntimeError("an update without chunks cannot count")
-        held = [e for i, e in sorted(self._entries[device].items()) if member.held >> i & 1]
-        frames = [unpack(self._log.read(entry)) for entry in held]
+        held = [kept for i, kept in sorted(self._kept[device].items()) if member.held >> i & 1]
+        frames = [kept.frame() for kept in held]
         pieces = decode_checked(frames, longest=math.inf if trusted else self._longest)
         decoded = Decoded(
             stage=member.label.stage,
@@ -89,7 +109,7 @@ class Counting:
         Raises:
             Refused: `storage`.
         """
-        frame = unpack(self._log.read(self._entries[device][index]))
+        frame = self._kept[device][index].frame()
         return codec_from_frame(frame.codec, frame.parameter).decode(frame.payload, frame.place)
 
     async def add(self, update: Decoded, *, position: int) -> None:

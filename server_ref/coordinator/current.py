@@ -3,26 +3,26 @@
 import asyncio
 import dataclasses
 import logging
+import math
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import Executor, Future
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import Future
 from typing import TypeVar
 
 from edge_sdk.errors import Reason, Refused
-from edge_sdk.plan import Segments, Spans
-from edge_sdk.plan.split import DEVICE_PARTS
-from edge_sdk.values import Commit, Piece, Progress, Receipt, Task, Vector
+from edge_sdk.plan import Spans
+from edge_sdk.values import Commit, Piece, Progress, Receipt, Task
 from edge_sdk.wire import Frame, unpack
 from server_ref import rounds
 from server_ref.aggregate import Decoded, Mean, Tally, norm_limit
 from server_ref.coordinator.cohort import Placed, may_train_less
 from server_ref.coordinator.counting import Counting
-from server_ref.coordinator.labels import Wanted, codec_ids
+from server_ref.coordinator.jobs import Job, RoundParts, job_of_round
+from server_ref.coordinator.labels import codec_ids
 from server_ref.coordinator.limits import most_update_bytes
-from server_ref.coordinator.splitting import WholeUpdate, without_split
-from server_ref.rounds import Phase, Round, Standing, bits, ranges
-from server_ref.settings import Terms
-from server_ref.store import ChunkLog, Entry
+from server_ref.coordinator.splitting import WholeUpdate
+from server_ref.rounds import Origin, Phase, Round, Standing, bits, ranges
+from server_ref.store import Entry
 from server_ref.store.records import UpdateRow
 
 T = TypeVar("T")
@@ -31,33 +31,6 @@ log = logging.getLogger(__name__)
 
 COMMITS_IN_FLIGHT = 4
 """Decoded updates held at once between decoding and summing: the bound on their memory."""
-
-RecordCommit = Callable[[UpdateRow, Commit], "Future[None]"]
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class RoundParts:
-    """What a current round works with."""
-
-    run: str
-    plan: str
-    terms: Terms
-    log: ChunkLog
-    weights: Vector
-    """Exact weights of the whole model that the round started from."""
-    segments: Segments
-    """Of the plan."""
-    worker: Executor
-    """One thread: what is submitted first is done first."""
-    record: RecordCommit
-    seed_of: Callable[[str], int]
-    """Seed of a device's update."""
-    now_s: Callable[[], float]
-    closing: Callable[[bool], None]
-    """Called once, when the round begins to close: whether to count unfinished updates."""
-    split_change: Callable[[str], Vector] | None = None
-    """What a device's split session made of the server's part; runs in `worker`. None where the
-    round takes no split updates."""
 
 
 class CurrentRound:
@@ -68,19 +41,17 @@ class CurrentRound:
         self.parts = parts
         self.ended = asyncio.Event()
         """Set when the round is over and what follows it is in place."""
+        self.job = job_of_round(parts, number=state.number, version=state.model_version)
+        self.jobs = {state.number: self.job}
+        """By round: its own, and those that devices were carried into it with."""
+        self.successor: CurrentRound | None = None
+        """The buffer that took its devices over."""
         self.recorded_admissions = set(state.members)
         self.given_up = False
         """Whether it ends without a version, whatever counts already."""
         self.last_trouble = ""
         """What the latest device that gave up, or was dropped, said or was told."""
         terms = parts.terms
-        least = terms.stage if terms.least_stage is None else terms.least_stage
-        self._stage_sizes = tuple(self.where(n).size for n in range(terms.stage + 1))
-        sizes = {n: self._stage_sizes[n] for n in range(least, terms.stage + 1)}
-        if parts.split_change is not None:
-            sizes[DEVICE_PARTS] = parts.segments.stage(DEVICE_PARTS).size
-        self._ways = terms.ways if parts.split_change else without_split(terms.ways)
-        self._wanted = Wanted(run=parts.run, round=state.number, sizes=sizes, codecs=terms.codecs)
         tally = Tally(
             parts.segments.size,
             self.where,
@@ -89,12 +60,13 @@ class CurrentRound:
         )
         longest = norm_limit(parts.weights)
         whole = WholeUpdate(parts.segments, terms.stage, parts.split_change, longest=longest)
-        self._counting = Counting(parts.log, parts.worker, tally, longest=longest, finish=whole.of)
+        self._counting = Counting(parts.worker, tally, longest=longest, finish=whole.of)
         self.memory_rounds: dict[str, int] = {}
         """Round whose Artemis memory a device goes on from; those not named begin at zero."""
         self.small: set[str] = set()
         """Devices that may train a smaller stage; see `cohort`."""
         self._appended: defaultdict[str, int] = defaultdict(int)
+        self._writing: defaultdict[str, set[asyncio.Task[None]]] = defaultdict(set)
         self._slots = asyncio.Semaphore(COMMITS_IN_FLIGHT)
         self._commits: set[asyncio.Task[Receipt | None]] = set()
         self._partial: dict[str, UpdateRow] = {}
@@ -146,34 +118,36 @@ class CurrentRound:
             raise Refused(answer.reason, answer.detail)
         return answer
 
+    def job_of(self, device: str) -> Job | None:
+        """What a member of the round works on; None for others."""
+        member = self.state.members.get(device)
+        if member is None:
+            return None
+        return self.job if member.origin is None else self.jobs[member.origin.round]
+
+    def works_on(self, device: str, number: int) -> bool:
+        """Whether a device is here with the task of round `number`."""
+        job = self.job_of(device)
+        return job is not None and job.number == number
+
     def task(self, device: str, *, download_bytes: int | None = None) -> Task:
-        """What the round offers `device`: the same each time, but for the time left."""
-        terms = self.parts.terms
-        return Task(
-            run=self.parts.run,
-            round=self.number,
-            plan=self.parts.plan,
-            model_version=self.state.model_version,
-            stage=terms.stage,
-            codecs=terms.codecs,
-            seed=self.parts.seed_of(device),
-            epochs=terms.epochs,
-            batch_size=terms.batch_size,
-            learning_rate=terms.learning_rate,
-            deadline_s=self.remaining_s() or 0.0,
-            chunk_bytes=terms.chunk_bytes,
-            cohort=terms.cohort,
-            memory=terms.memory,
-            memory_speed=terms.memory_speed,
-            memory_round=self.memory_rounds.get(device),
-            proximity=terms.proximity,
-            least_stage=terms.least_stage if device in self.small else None,
-            warm_up=terms.warm_up,
-            ways=self._ways,
+        """What a member is to do: the same each time, but for the time left."""
+        job = self.job_of(device) or self.job
+        own = job is self.job
+        return job.task(
+            device,
+            deadline_s=self._place_s(device),
+            small=own and device in self.small,
+            memory_round=self.memory_rounds.get(device) if own else None,
             download_bytes=download_bytes,
-            stage_sizes=self._stage_sizes,
-            report_costs=terms.report_costs,
         )
+
+    def _place_s(self, device: str) -> float:
+        """Seconds in which the device is waited for."""
+        until_s = self.state.members[device].place_until_s
+        if math.isinf(until_s):
+            return self.remaining_s() or 0.0
+        return max(0.0, until_s - self.parts.now_s())
 
     def remaining_s(self) -> float | None:
         """Seconds until the deadline; None before the first admission."""
@@ -207,7 +181,8 @@ class CurrentRound:
         Raises:
             Refused: the chunk does not fit the task, the round or what is held.
         """
-        label = self._wanted.label(frame, seed=self.parts.seed_of(device))
+        job = self.job_of(device) or self.job
+        label = job.wanted.label(frame, seed=job.seed_of(device))
         if label.stage < self.parts.terms.stage and device not in self.small:
             raise Refused(Reason.MISMATCH, f"this task is of stage {self.parts.terms.stage} alone")
         same = self._counting.same(device, frame)
@@ -217,19 +192,31 @@ class CurrentRound:
         self._appended[device] += len(frame.raw)
         if self._appended[device] > 2 * most_update_bytes(frame.dimension, label.count):
             raise Refused(Reason.TOO_LARGE, "more bytes than any update of this task needs")
-        durable = self.parts.log.append(device, frame.raw)
-        task = asyncio.ensure_future(self._hold(device, frame, label, durable))
+        durable = job.log.append(device, frame.raw)
+        task = asyncio.ensure_future(self._hold(job, device, frame, label, durable))
+        self._writing[device].add(task)
+        task.add_done_callback(self._writing[device].discard)
         task.add_done_callback(_retrieve)
         return task
 
     async def _hold(
-        self, device: str, frame: Frame, label: rounds.Label, durable: "Future[Entry]"
+        self, job: Job, device: str, frame: Frame, label: rounds.Label, durable: "Future[Entry]"
     ) -> None:
         entry = await asyncio.wrap_future(durable)
-        same = self._counting.same(device, frame)
-        self.decide(rounds.ChunkStored(device, frame.index, label, same))
+        now = self
+        while now.successor is not None:  # the buffer may have ended meanwhile
+            now = now.successor
+        if not now.works_on(device, job.number):
+            raise Refused(Reason.STALE_MODEL, "the task is too old by now; check in again")
+        same = now._counting.same(device, frame)
+        now.decide(rounds.ChunkStored(device, frame.index, label, same))
         if same is None:
-            self._counting.hold(frame.index, entry)
+            now._counting.hold(frame.index, entry, job.log)
+
+    async def written(self, device: str) -> None:
+        """Until no chunk of the device is on its way to the disk."""
+        while writes := self._writing.get(device):
+            await asyncio.wait(writes)
 
     def progress(self, device: str) -> Progress:
         """What is held of a device's update.
@@ -253,7 +240,7 @@ class CurrentRound:
         Raises:
             Refused: the update is unusable, disagrees with its chunks, or came too late.
         """
-        codec = self._wanted.offered(codec_ids(commit.codec))
+        codec = (self.job_of(device) or self.job).wanted.offered(codec_ids(commit.codec))
         member = self.state.members.get(device)
         stage = member.label.stage if member and member.label else 0
         label = rounds.Label(
@@ -295,7 +282,9 @@ class CurrentRound:
             return self._receipt(device)
 
     async def _decode(self, device: str, *, trusted: bool = False) -> Decoded:
-        return await self._counting.decode(device, self.state.members[device], trusted=trusted)
+        member = self.state.members[device]
+        discount = rounds.staleness_weight(self.state.staleness(member))
+        return await self._counting.decode(device, member, trusted=trusted, discount=discount)
 
     def _update(self, device: str, order: int, *, partial_update: bool) -> UpdateRow:
         member = self.state.members[device]
@@ -310,13 +299,14 @@ class CurrentRound:
             examples=member.label.examples,
             codec=member.label.codec,
             stage=member.label.stage,
+            origin=None if member.origin is None else member.origin.round,
         )
 
     def _receipt(self, device: str) -> Receipt:
         member = self.state.members[device]
         return Receipt(
             run=self.parts.run,
-            round=self.number,
+            round=(self.job_of(device) or self.job).number,
             chunks=ranges(member.held),
             examples=member.label.examples if member.label else 0,
         )
@@ -379,35 +369,67 @@ class CurrentRound:
         """
         return self._counting.piece_now(device, index)
 
+    def take_over(self, ended: "CurrentRound", *, since_version: int = 0) -> None:
+        """Go on with everybody who is still expected in a buffer that is over.
+
+        Who trains from a version before `since_version` is left behind.
+        """
+        young = {
+            device: member
+            for device, member in ended.state.members.items()
+            if (ended.job_of(device) or ended.job).version >= since_version
+        }
+        over = dataclasses.replace(ended.state, members=young)
+        self.state = rounds.carry_over(over, self.state, now_s=self.parts.now_s())
+        for device in self.state.members:
+            job = ended.job_of(device) or ended.job
+            self.jobs[job.number] = job
+            self._counting.take_over(device, ended._counting)
+            self._appended[device] = ended._appended[device]
+        self._writing = ended._writing
+        ended.successor = self
+
     async def replay(
         self,
         admitted: Mapping[str, bool],
-        entries: Iterable[Entry],
+        logged: Sequence[tuple[Job, Sequence[Entry]]],
         committed: Iterable[UpdateRow],
+        *,
+        carried: Mapping[str, Origin],
     ) -> None:
         """Rebuild state, index and sum of a round that was open when its server died.
 
-        `admitted` says of each device whether it holds its place still.
+        Args:
+            admitted: says of each device whether it holds its place still.
+            logged: what is in the log of each job, its own included.
+            committed: updates that count, in the order of summation.
+            carried: who works on the task of an earlier round.
         """
-        now_s = self.parts.now_s()
         self.recorded_admissions |= set(admitted)
         gone = [device for device, stays in admitted.items() if not stays]
-        self.state = rounds.readmit(self.state, set(admitted) - set(gone), gone)
-        for entry in entries:
-            frame = unpack(self.parts.log.read(entry))
-            self._appended[entry.device] += entry.size
-            label = self._wanted.label(frame, seed=frame.seed)
-            same = self._counting.same(entry.device, frame)
-            event = rounds.ChunkStored(entry.device, frame.index, label, same)
-            self.state, effects = rounds.step(self.state, event, now_s)
-            if same is None and effects == (rounds.Held(),):
-                self._counting.hold(frame.index, entry)
+        self.state = rounds.readmit(self.state, set(admitted) - set(gone), gone, carried)
+        self.jobs |= {job.number: job for job, _ in logged}
+        for job, entries in logged:
+            for entry in entries:
+                if self.works_on(entry.device, job.number):
+                    self._hold_again(job, entry)
+        now_s = self.parts.now_s()
         updates = list(committed)
         positions = [(u.device, u.position, bits(u.chunks)) for u in updates]
         self.state = rounds.recommit(self.state, positions, now_s=now_s)
         for update in updates:
             decoded = await self._decode(update.device, trusted=True)
             await self._counting.add(decoded, position=update.position)
+
+    def _hold_again(self, job: Job, entry: Entry) -> None:
+        frame = unpack(job.log.read(entry))
+        self._appended[entry.device] += entry.size
+        label = job.wanted.label(frame, seed=frame.seed)
+        same = self._counting.same(entry.device, frame)
+        event = rounds.ChunkStored(entry.device, frame.index, label, same)
+        self.state, effects = rounds.step(self.state, event, self.parts.now_s())
+        if same is None and effects == (rounds.Held(),):
+            self._counting.hold(frame.index, entry, job.log)
 
     def give_up(self) -> None:
         """Take nothing more, and come to nothing."""

@@ -4,27 +4,29 @@ import asyncio
 import contextlib
 import dataclasses
 import logging
-from collections.abc import Awaitable, Callable, Coroutine
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Literal, TypeVar
 
 from edge_sdk.errors import Reason, Refused
-from edge_sdk.values import Commit, Vector
+from edge_sdk.values import Vector
 from server_ref import rounds
-from server_ref.coordinator.current import CurrentRound, RoundParts
+from server_ref.coordinator.beginning import Beginning, Opening
+from server_ref.coordinator.carrying import hands_on
+from server_ref.coordinator.current import CurrentRound
 from server_ref.coordinator.ending import Ending, kept_rounds, make_version, oldest_log
+from server_ref.coordinator.jobs import Job
 from server_ref.coordinator.limits import PATIENT_ROUNDS, recess_s
 from server_ref.coordinator.measuring import measured
 from server_ref.coordinator.parts import RunParts
-from server_ref.coordinator.splitting import forget_sessions, split_change
+from server_ref.coordinator.splitting import forget_sessions
 from server_ref.coordinator.staging import next_terms, past_of, past_of_round
-from server_ref.downlink import derive_seed
 from server_ref.growth import Past
-from server_ref.rounds import Phase, Round, Rules
+from server_ref.rounds import Phase, Round
 from server_ref.settings import Terms
 from server_ref.store import Connection, memories, orders, records
-from server_ref.store.records import RoundRow, UpdateRow
+from server_ref.store.records import RoundRow
 
 RETRY_S = 5.0
 """Pause before a round's end is tried again after the disk refused it."""
@@ -41,16 +43,6 @@ RECENT_ROUNDS = 5
 T = TypeVar("T")
 
 log = logging.getLogger(__name__)
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Opening:
-    """A round about to open, and when that was decided."""
-
-    number: int
-    model_version: int
-    terms: Terms
-    at: float
 
 
 class Cycle:
@@ -77,6 +69,9 @@ class Cycle:
         self._parts = parts
         self._sums = ThreadPoolExecutor(1, thread_name_prefix="sums")
         self._files = ThreadPoolExecutor(1, thread_name_prefix="files")
+        self._beginning = Beginning(
+            parts, worker=self._sums, in_thread=self._in_thread, closing=self._begin_closing
+        )
         self._background: set[asyncio.Task[None]] = set()
         self._closing: asyncio.Task[None] | None = None
 
@@ -96,7 +91,8 @@ class Cycle:
             opening = self._next(self.model_version)
             if opening is not None:
                 await parts.write(partial(self._record_opening, opening))
-                await self._enter(opening)
+                current = await self._beginning.of(opening, recess_s=self._recess_s())
+                self._enter(current, opening)
         self.spawn(self._watch())
 
     async def stop(self) -> None:
@@ -113,12 +109,18 @@ class Cycle:
         for executor in (self._sums, self._files):
             await asyncio.to_thread(executor.shutdown)
         if self.current is not None:
-            self.current.parts.log.close()
+            _close_logs(self.current.jobs.values())
 
     def tick(self) -> None:
         """Look at the clock: closes a round that is due."""
-        if self.current is not None and self.current.state.phase is Phase.OPEN:
-            self.current.decide(rounds.Tick())
+        current = self.current
+        if current is None or current.state.phase is not Phase.OPEN:
+            return
+        due = current.remaining_s() == 0.0
+        current.decide(rounds.Tick())
+        if due and self.mode == "stopped" and not current.closing:
+            # A buffer waits for its updates, but nobody new is let in to make them.
+            self.spawn(self.give_up())
 
     # ------------------------------------------------------------------ opening
 
@@ -147,88 +149,27 @@ class Cycle:
             at=opening.at,
         )
 
-    async def _enter(self, opening: Opening, weights: Vector | None = None) -> CurrentRound:
-        """Make a recorded round the current one."""
-        parts = self._parts
-        number = opening.number
-        if weights is None:
-            row = parts.read(lambda c: records.version(c, parts.run.run, opening.model_version))
-            if row is None:
-                raise RuntimeError(f"round {number} needs version {opening.model_version}")
-            weights = parts.library.weights(row)
-        terms = opening.terms
-        rules = Rules(
-            cohort=terms.cohort,
-            min_updates=terms.min_updates,
-            deadline_s=terms.deadline_s,
-            over_selection=terms.over_selection,
-        )
-        path = parts.folder.chunk_log(parts.run.run, number)
-        opening_log = partial(parts.outside.open_log, path, sync=parts.outside.sync)
-        chunk_log = await self._in_thread(opening_log)
-        recess = recess_s(fruitless=self.fruitless, pace_s=parts.settings.pace_s)
-        state = rounds.open_round(
-            number=number,
-            model_version=opening.model_version,
-            rules=rules,
-            admits_from_s=parts.outside.now_s() + recess if recess else None,
-        )
-        current = CurrentRound(
-            state,
-            RoundParts(
-                run=parts.run.run,
-                plan=parts.run.plan,
-                terms=terms,
-                log=chunk_log,
-                weights=weights,
-                segments=parts.library.segments,
-                worker=self._sums,
-                record=partial(self._record_commit, number),
-                seed_of=lambda device: derive_seed(parts.run.seed, "update", number, device),
-                now_s=parts.outside.now_s,
-                closing=self._begin_closing,
-                split_change=split_change(parts, terms, number),
-            ),
-        )
-        given = parts.read(lambda c: memories.given_memories(c, parts.run.run, number))
-        current.memory_rounds.update(given)
-        current.small |= parts.read(lambda c: records.small_places(c, parts.run.run, number))
-        self.last_round = number
+    def _enter(self, current: CurrentRound, opening: Opening) -> None:
+        """Make a prepared round the current one."""
+        self.last_round = opening.number
         self.current_opened_at = opening.at
         self.current = current
         self._parts.tell(
-            "round-opened", number=number, text=f"from version {opening.model_version}"
+            "round-opened", number=opening.number, text=f"from version {opening.model_version}"
         )
-        return current
 
     async def _take_up(self, row: RoundRow) -> None:
-        """Rebuild the round that was open when the server ended."""
-        parts = self._parts
+        """Go on with the round that was open when the server ended."""
         opening = Opening(row.number, row.model_version, row.terms, row.opened_at)
-        current = await self._enter(opening)
-        run, number = parts.run.run, row.number
-        entries = await self._in_thread(lambda: list(current.parts.log.entries()))
-        await current.replay(
-            parts.read(lambda c: records.admissions(c, run, number)),
-            entries,
-            parts.read(lambda c: records.updates(c, run, number)),
-        )
-        log.info("round %d taken up again with %d chunks", number, len(entries))
+        current, chunks = await self._beginning.again(opening, recess_s=self._recess_s())
+        self._enter(current, opening)
+        log.info("round %d taken up again with %d chunks", row.number, chunks)
         if row.closing is None:
             self.tick()
         else:
             current.close_again(count_unfinished=row.closing)
 
     # ------------------------------------------------------------------ commits and the end
-
-    def _record_commit(self, number: int, update: UpdateRow, commit: Commit) -> "Future[None]":
-        run = self._parts.run.run
-        done = self._parts.database.write(
-            lambda c: records.add_update(c, run, number, update, commit)
-        )
-        counted = partial(self._parts.counted, number, update, commit)
-        asyncio.wrap_future(done).add_done_callback(counted)
-        return done
 
     def _begin_closing(self, count_unfinished: bool) -> None:
         if self.current is not None:
@@ -272,7 +213,9 @@ class Cycle:
     ) -> None:
         end = partial(self._end, current, count_unfinished=count_unfinished, back_to=back_to)
         settled, opening, weights = await self.insist(end)
-        current.state = settled
+        carries = opening is not None and hands_on(current.parts.terms, opening.terms)
+        if not carries:
+            current.state = settled
         published = settled.phase is Phase.PUBLISHED or back_to is not None
         self.model_version += published
         self._count_end(made_version=published)
@@ -281,26 +224,36 @@ class Cycle:
         took_s = self._parts.outside.wall_s() - self.current_opened_at
         self.recent_s = [*self.recent_s, max(took_s, 0.0)][-RECENT_ROUNDS:]
         await self._record_traffic()
-        if opening is None:
-            self.current = None
-        else:
-            await self.insist(partial(self._enter, opening, weights))
+        following: CurrentRound | None = None
+        if opening is not None:
+            begin = partial(self._beginning.of, opening, weights=weights, recess_s=self._recess_s())
+            following = await self.insist(begin)
+            if carries:  # chunks were taken until now: over and carried on is one step
+                current.state = dataclasses.replace(current.state, phase=settled.phase)
+                since = 0 if back_to is None else opening.model_version
+                following.take_over(current, since_version=since)
+            self._enter(following, opening)
+        self.current = following
         text = f"{settled.phase} with {len(settled.counted())} updates"
         self._parts.tell("round-closed", number=current.number, text=text)
         current.ended.set()
         self.round_ended.set()
-        await self._in_thread(current.parts.log.close)
+        kept = set() if following is None else set(following.jobs)
+        done = [job for number, job in current.jobs.items() if number not in kept]
+        await self._in_thread(partial(_close_logs, done))
 
     def _count_end(self, *, made_version: bool, over: bool = True) -> None:
         if over:
             self.fruitless = 0 if made_version else self.fruitless + 1
 
+    def _recess_s(self) -> float:
+        return recess_s(fruitless=self.fruitless, pace_s=self._parts.settings.pace_s)
+
     def _complain(self, trouble: str) -> None:
-        recess = recess_s(fruitless=self.fruitless, pace_s=self._parts.settings.pace_s)
         last = ascii(trouble) if trouble else "too few updates at the deadline"
         line = (
             f"WARNING: {self.fruitless} rounds in a row made no version; nobody is admitted for "
-            f"{recess:.0f} s. Last trouble: {last}"
+            f"{self._recess_s():.0f} s. Last trouble: {last}"
         )
         log.error("%s", line)
         self._parts.outside.tell(line)
@@ -433,3 +386,9 @@ class Cycle:
 
     async def _in_thread(self, job: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._files, job)
+
+
+def _close_logs(jobs: Iterable[Job]) -> None:
+    """Finish what is queued and let go of the files. Blocks."""
+    for job in jobs:
+        job.log.close()

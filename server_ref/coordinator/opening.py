@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Iterable
 from edge_sdk.errors import Misuse, Refused
 from edge_sdk.plan import Plan
 from server_ref.coordinator.aftermath import Aftermath
+from server_ref.coordinator.carrying import check_asynchronous
 from server_ref.coordinator.cycle import Cycle
 from server_ref.coordinator.identity import find_device, hash_token
 from server_ref.coordinator.parts import Evaluate, RunParts, Surroundings
@@ -72,14 +73,15 @@ async def open_run(
 
     Raises:
         Misuse: devices could not follow the model with this downlink codec; updates cannot be
-            combined, or the model grow, as asked; the folder belongs to another plan, a newer
-            release, or a running server; the rounds are to offer `split`, and the plan has none; no
-            device, or more than one, has a name to revoke.
+            combined, the model grow, or the run be asynchronous, as asked; the folder belongs to
+            another plan, a newer release, or a running server; the rounds are to offer `split`, and
+            the plan has none; no device, or more than one, has a name to revoke.
         Refused: `storage`.
     """
     check_stable(settings.downlink_codec, settings.downlink_speed)
     check_aggregation(settings)
     check_growth(settings, plan, measures=evaluate is not None)
+    check_asynchronous(settings, plan)
     outside = outside or Surroundings()
     with (
         lock_folder(settings.state) as folder,

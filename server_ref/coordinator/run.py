@@ -34,6 +34,7 @@ from server_ref.coordinator.splitting import Splitting
 from server_ref.coordinator.summary import summarise
 from server_ref.downlink import derive_seed
 from server_ref.store import Connection, identities, memories, records
+from server_ref.store.records import UpdateRow
 
 if TYPE_CHECKING:
     from server_ref.split import Visit
@@ -103,7 +104,7 @@ class Coordinator:
         """
         until_s = self._parts.outside.now_s() + request.wait_s
         while True:
-            current = self._cycle.current
+            current = await self._quiet_round(device)
             if current is None or (held := self._held_back(current, device)) == "stopped":
                 return Finished(run=self.run, model_version=self._cycle.model_version)
             if held is not None:
@@ -127,7 +128,7 @@ class Coordinator:
         Raises:
             Refused: see there; also `round-closed` and `not-admitted` for other rounds.
         """
-        return self._open_round(number).take_chunk(device, frame)
+        return self._round_of(device, number).take_chunk(device, frame)
 
     @property
     def most_split_bytes(self) -> int:
@@ -151,13 +152,14 @@ class Coordinator:
         if self._open_round(number).closing:
             raise Refused(Reason.ROUND_CLOSED, "the round is over")
 
-    def largest_upload(self, number: int) -> tuple[int, int]:
+    def largest_upload(self, device: str, number: int) -> tuple[int, int]:
         """Bytes of the largest frame, and of the largest update, that a round takes.
 
         Raises:
-            Refused: `round-closed` or `not-admitted`.
+            Refused: `round-closed`, `stale-model` or `not-admitted`.
         """
-        terms = self._open_round(number).parts.terms
+        current = self._round_of(device, number)
+        terms = (current.job_of(device) or current.job).terms
         dimension = self._parts.library.segments.stage(terms.stage).size
         return terms.chunk_bytes, most_update_bytes(dimension, most_chunks(dimension))
 
@@ -165,10 +167,12 @@ class Coordinator:
         """What is held of an update, with its receipt once it counts.
 
         Raises:
-            Refused: `round-closed` when the round is over without it, `not-admitted`.
+            Refused: `round-closed` when the round is over without it, or `stale-model` where later
+                ones took updates for it; `not-admitted`.
         """
-        if self._cycle.current is not None and self._cycle.current.number == number:
-            return self._cycle.current.progress(device)
+        current = self._working(device, number)
+        if current is not None:
+            return current.progress(device)
         receipt = self._past_receipt(device, number)
         return Progress(held=receipt.chunks, receipt=receipt)
 
@@ -176,14 +180,16 @@ class Coordinator:
         """Count an update; the same question gets the same answer.
 
         Raises:
-            Refused: see `CurrentRound.commit`; `round-closed` when the round ended without it.
+            Refused: see `CurrentRound.commit`; `round-closed` when the round ended without it, or
+                `stale-model` where later ones took updates for it.
         """
-        current = self._cycle.current
-        if current is not None and current.number == number:
+        while (current := self._working(device, number)) is not None:
             receipt = await current.commit(device, commit)
             if receipt is not None:
                 return receipt
             await self._wait_end(current, None)
+            if self.stopping:
+                break
         return self._past_receipt(device, number, commit)
 
     async def decline(self, device: str, number: int, decline: Decline) -> Wait:
@@ -192,17 +198,15 @@ class Coordinator:
         Raises:
             Refused: `not-admitted` where there is no such place, `storage`.
         """
-        current = self._cycle.current
-        if current is None or number < current.number:
+        current = self._working(device, number)
+        if current is None:
+            if number > self._cycle.last_round:
+                raise Refused(Reason.NOT_ADMITTED, "no such round yet; check in first")
             return Wait(retry_after_s=self._parts.settings.pace_s, why="the round is over")
-        if number > current.number:
-            raise Refused(Reason.NOT_ADMITTED, "no such round yet; check in first")
         why = current.decline(device, decline.why)
         log.info("%s declined round %d: %s", device, number, ascii(decline.why))
         if current.state.members[device].standing is rounds.Standing.DECLINED:
-            await self._parts.write(
-                lambda c: records.decline_place(c, self.run, current.number, device)
-            )
+            await self._parts.write(lambda c: records.decline_place(c, self.run, number, device))
         return Wait(retry_after_s=self._pause_s(current, device), why=why)
 
     # ------------------------------------------------------------------ what can be read
@@ -227,7 +231,17 @@ class Coordinator:
 
     # ------------------------------------------------------------------ one call's parts
 
+    async def _quiet_round(self, device: str) -> CurrentRound | None:
+        """The current round, once no chunk of the device is on its way to the disk."""
+        if self._cycle.current is not None:
+            await self._cycle.current.written(device)
+        return self._cycle.current
+
     async def _offer(self, current: CurrentRound, device: str, request: CheckIn) -> Task:
+        job = current.job_of(device)
+        if job is not None and job is not current.job:  # on record with the round it is from
+            size = self.shelf.bytes_for(request, job.version, job.terms.stage)
+            return current.task(device, download_bytes=size)
         admitted = device in current.recorded_admissions
         before = current.memory_rounds.get(device)
         base = self._memory_base(current, device, request)
@@ -319,22 +333,52 @@ class Coordinator:
             raise Refused(Reason.ROUND_CLOSED, "the round is over")
         raise Refused(Reason.NOT_ADMITTED, "no such round yet; check in first")
 
+    def _working(self, device: str, number: int) -> CurrentRound | None:
+        """The current round, if an update of the device for the task of round `number` is for it.
+
+        In buffers that may be an earlier task, which then is the only one.
+        """
+        current = self._cycle.current
+        if current is None:
+            return None
+        job = current.job_of(device) or current.job
+        return current if job.number == number else None
+
+    def _round_of(self, device: str, number: int) -> CurrentRound:
+        """The round that takes chunks for the task of round `number` from the device."""
+        if self.stopping:
+            raise self._leaving()
+        current = self._working(device, number)
+        if current is not None:
+            return current
+        if number <= self._cycle.last_round and self._counts(device, number) is None:
+            raise self._closed(number)
+        return self._open_round(number)
+
+    def _closed(self, number: int) -> Refused:
+        """Why an update for the task of a round is not taken any more."""
+        current = self._cycle.current
+        if current is None or current.parts.terms.max_staleness is None:
+            return Refused(Reason.ROUND_CLOSED, "the round is over")
+        if number == current.number:
+            return Refused(Reason.NOT_ADMITTED, "there is another task under way; check in first")
+        return Refused(Reason.STALE_MODEL, "the model went on without this; check in again")
+
     def _leaving(self) -> Refused:
         away_s = self._parts.settings.away_s
         return Refused(Reason.BUSY, "the server is stopping", retry_after_s=away_s)
 
+    def _counts(self, device: str, number: int) -> UpdateRow | None:
+        return self._parts.read(lambda c: records.update_of(c, self.run, number, device))
+
     def _past_receipt(self, device: str, number: int, commit: Commit | None = None) -> Receipt:
-        if (
-            self.stopping
-            and self._cycle.current is not None
-            and self._cycle.current.number == number
-        ):
+        if self.stopping and self._working(device, number) is not None:
             raise self._leaving()
         if number > self._cycle.last_round:
             raise Refused(Reason.NOT_ADMITTED, "no such round yet; check in first")
-        update = self._parts.read(lambda c: records.update_of(c, self.run, number, device))
+        update = self._counts(device, number)
         if update is None:
-            raise Refused(Reason.ROUND_CLOSED, "the round is over")
+            raise self._closed(number)
         counted = (update.chunk_count, update.examples)
         if commit is not None and not (
             (commit.chunks, commit.examples) == counted and stands_for(update.codec, commit.codec)

@@ -172,6 +172,43 @@ SMALL = """
 ALTER TABLE admissions ADD COLUMN small INTEGER NOT NULL DEFAULT 0;
 """
 
+BUFFERS = """
+-- round: of the task that an update answers; counted_in: round, as late or later, that it counts in
+CREATE TABLE late_costs_before AS SELECT * FROM late_costs;
+DROP TABLE late_costs;
+CREATE TABLE updates_now (
+    run TEXT NOT NULL,
+    round INTEGER NOT NULL,
+    device TEXT NOT NULL,
+    position INTEGER NOT NULL,          -- order of summation
+    partial INTEGER NOT NULL,
+    chunks TEXT NOT NULL,               -- JSON ranges of the chunks counted
+    chunk_count INTEGER NOT NULL,
+    examples INTEGER NOT NULL,
+    codec TEXT NOT NULL,
+    report TEXT,                        -- JSON of the commit; none for a partial update
+    stage INTEGER NOT NULL DEFAULT 0,
+    counted_in INTEGER NOT NULL,
+    PRIMARY KEY (run, round, device),
+    UNIQUE (run, counted_in, position),
+    FOREIGN KEY (run, round, device) REFERENCES admissions
+) STRICT, WITHOUT ROWID;
+INSERT INTO updates_now SELECT run, round, device, position, partial, chunks, chunk_count,
+    examples, codec, report, stage, round FROM updates;
+DROP TABLE updates;
+ALTER TABLE updates_now RENAME TO updates;
+CREATE TABLE late_costs (
+    run TEXT NOT NULL,
+    round INTEGER NOT NULL,
+    device TEXT NOT NULL,
+    costs TEXT NOT NULL,                -- JSON, told with a check-in after the round's commit
+    PRIMARY KEY (run, round, device),
+    FOREIGN KEY (run, round, device) REFERENCES updates
+) STRICT, WITHOUT ROWID;
+INSERT INTO late_costs SELECT * FROM late_costs_before;
+DROP TABLE late_costs_before;
+"""
+
 MIGRATIONS: tuple[tuple[str, str], ...] = (
     ("first form", FIRST),
     ("attempts, declines, failed evaluations, closing rounds", SECOND),
@@ -180,6 +217,7 @@ MIGRATIONS: tuple[tuple[str, str], ...] = (
     ("versions by segment, stages, memories", MODELS),
     ("lengths of updates", LENGTHS),
     ("small places", SMALL),
+    ("updates that count in a later round", BUFFERS),
 )
 """Name and statements, oldest first. Released ones never change; new ones go to the end."""
 

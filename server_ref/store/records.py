@@ -58,6 +58,8 @@ class UpdateRow:
     examples: int
     codec: str
     stage: int = 0
+    origin: int | None = None
+    """Round whose task it answers, where that is an earlier one than it counts in."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -227,12 +229,12 @@ def admissions(connection: sqlite3.Connection, run: str, number: int) -> dict[st
 def add_update(
     connection: sqlite3.Connection, run: str, number: int, update: UpdateRow, commit: Commit | None
 ) -> None:
-    """Record that an update counts: from here on its receipt is fixed."""
+    """Record that an update counts in a round: from here on its receipt is fixed."""
     connection.execute(
-        "INSERT INTO updates VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO updates VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
             run,
-            number,
+            number if update.origin is None else update.origin,
             update.device,
             update.position,
             update.partial,
@@ -242,28 +244,36 @@ def add_update(
             update.codec,
             None if commit is None else dump_json(commit).decode(),
             update.stage,
+            number,
         ),
     )
 
 
 def updates(connection: sqlite3.Connection, run: str, number: int) -> list[UpdateRow]:
-    """Counted updates of a round in the order of summation."""
+    """Updates that count in a round, in the order of summation."""
     rows = connection.execute(
-        "SELECT device, position, partial, chunks, chunk_count, examples, codec, stage FROM updates"
-        " WHERE run = ? AND round = ? ORDER BY position",
-        (run, number),
+        f"{_UPDATES} WHERE run = ? AND counted_in = ? ORDER BY position", (run, number)
     )
     return [_update(row) for row in rows]
+
+
+def counted_before(
+    connection: sqlite3.Connection, run: str, number: int, *, since: int
+) -> set[tuple[str, int]]:
+    """Device and round of every task since `since` whose update counts in a round before."""
+    rows = connection.execute(
+        "SELECT device, round FROM updates WHERE run = ? AND round >= ? AND counted_in < ?",
+        (run, since, number),
+    )
+    return {(row[0], row[1]) for row in rows}
 
 
 def update_of(
     connection: sqlite3.Connection, run: str, number: int, device: str
 ) -> UpdateRow | None:
-    """One device's counted update of a round."""
+    """One device's counted update for the task of a round."""
     row = connection.execute(
-        "SELECT device, position, partial, chunks, chunk_count, examples, codec, stage FROM updates"
-        " WHERE run = ? AND round = ? AND device = ?",
-        (run, number, device),
+        f"{_UPDATES} WHERE run = ? AND round = ? AND device = ?", (run, number, device)
     ).fetchone()
     return None if row is None else _update(row)
 
@@ -271,6 +281,12 @@ def update_of(
 def receipt_for(run: str, number: int, update: UpdateRow) -> Receipt:
     """The receipt of a counted update: always the same."""
     return Receipt(run=run, round=number, chunks=update.chunks, examples=update.examples)
+
+
+_UPDATES = (
+    "SELECT device, position, partial, chunks, chunk_count, examples, codec, stage,"
+    " nullif(round, counted_in) FROM updates"
+)
 
 
 def _update(row: sqlite3.Row) -> UpdateRow:
@@ -381,12 +397,13 @@ class Tally:
 
 
 def tallies(connection: sqlite3.Connection, run: str) -> dict[int, Tally]:
-    """How many devices took part, by round."""
+    """How many devices were let in, and how many updates counted, by round."""
     rows = connection.execute(
-        "SELECT a.round, count(*), coalesce(sum(u.partial = 0), 0),"
-        " coalesce(sum(u.partial = 1), 0), coalesce(sum(u.examples), 0)"
-        " FROM admissions a LEFT JOIN updates u USING (run, round, device)"
-        " WHERE a.run = ? AND NOT a.declined GROUP BY a.round",
-        (run,),
+        "SELECT round, sum(admitted), sum(whole), sum(part), sum(examples) FROM ("
+        "SELECT round, 1 AS admitted, 0 AS whole, 0 AS part, 0 AS examples FROM admissions"
+        " WHERE run = ? AND NOT declined UNION ALL"
+        " SELECT counted_in, 0, partial = 0, partial = 1, examples FROM updates WHERE run = ?"
+        ") GROUP BY round",
+        (run, run),
     )
     return {row[0]: Tally(*row[1:]) for row in rows}

@@ -13,10 +13,10 @@ LATE = TypeAdapter(LateCosts)
 
 
 def commits(connection: sqlite3.Connection, run: str) -> list[tuple[int, str, int, Commit]]:
-    """Round, device, stage and commit of every whole update, in the order of summation."""
+    """Round of the task, device, stage and commit of every whole update, in the order counted."""
     rows = connection.execute(
         "SELECT round, device, stage, report FROM updates WHERE run = ? AND report IS NOT NULL"
-        " ORDER BY round, position",
+        " ORDER BY counted_in, position",
         (run,),
     )
     return [(row[0], row[1], row[2], COMMIT.validate_json(row[3])) for row in rows]
