@@ -12,7 +12,7 @@ from edge_sdk.values import RunSummary
 
 
 def write_model(
-    path: Path, run: RunSummary, bundle: bytes, weights: bytes, *, model: Path | None
+    path: Path, run: RunSummary, bundle: bytes, weights: bytes, *, version: int, model: Path | None
 ) -> int:
     """Write the model to `path`; its size in bytes.
 
@@ -20,7 +20,9 @@ def write_model(
         path: the file to write.
         run: whose plan and weights they are.
         bundle: the plan.
-        weights: float32, little-endian, of the plan's last stage.
+        weights: float32, little-endian, of all the plan's parameters.
+        version: whose weights they are. Of a model that still grows, the stage is written that the
+            version was made in, with its own head.
         model: what the plan was built from; None makes the model from the plan.
 
     Raises:
@@ -30,10 +32,19 @@ def write_model(
     if hashlib.sha256(bundle).hexdigest() != run.plan:
         raise Corrupt("the plan's digest does not hold")
     plan = load_plan(bundle)
-    stage = plan.stages - 1
-    if len(weights) != 4 * plan.layout(stage).size:
-        raise Corrupt(f"{len(weights)} bytes of weights for {plan.layout(stage).size} parameters")
-    values = np.frombuffer(weights, "<f4").astype(np.float32)
-    made = inference_model(plan, values) if model is None else with_weights(model, plan, values)
+    segments, stage = plan.segments(), stage_of(run, version, last=plan.stages - 1)
+    if len(weights) != 4 * segments.size or stage >= plan.stages:
+        raise Corrupt(f"{len(weights)} bytes of weights for {segments.size} parameters")
+    values = segments.stage(stage).take(np.frombuffer(weights, "<f4").astype(np.float32))
+    if model is None:
+        made = inference_model(plan, values, stage=stage)
+    else:
+        made = with_weights(model, plan, values, stage=stage)
     path.write_bytes(made)
     return len(made)
+
+
+def stage_of(run: RunSummary, version: int, *, last: int) -> int:
+    """The stage of the latest round that made one of the versions up to `version`."""
+    made = [one for one in run.rounds if one.state == "published" and one.model_version < version]
+    return made[-1].stage if made else last

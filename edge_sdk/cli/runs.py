@@ -111,14 +111,16 @@ def _export(arguments: argparse.Namespace) -> int:
     except ModuleNotFoundError as error:
         raise Unavailable(f"export needs {error.name}: pip install 'edge-sdk[authoring]'") from None
 
-    async def fetch(server: OperatorClient) -> tuple[RunSummary, bytes, bytes]:
+    async def fetch(server: OperatorClient) -> tuple[RunSummary, bytes, bytes, int]:
         (only,) = await server.runs()
         version = only.model_version if arguments.version is None else arguments.version
         weights = await server.weights(only.run, version, averaged=arguments.averaged)
-        return only, await server.plan(only.plan), weights
+        return only, await server.plan(only.plan), weights, version
 
-    run, plan, weights = ask(arguments, fetch)
-    written = room.write_model(arguments.output, run, plan, weights, model=arguments.model)
+    run, plan, weights, version = ask(arguments, fetch)
+    written = room.write_model(
+        arguments.output, run, plan, weights, version=version, model=arguments.model
+    )
     print(f"wrote {arguments.output} ({size(written)})")
     return 0
 

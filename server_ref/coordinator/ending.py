@@ -16,6 +16,7 @@ from server_ref.coordinator.current import CurrentRound
 from server_ref.coordinator.parts import RunParts
 from server_ref.coordinator.publishing import ModelState
 from server_ref.coordinator.robustly import combined
+from server_ref.coordinator.staging import before_turn, past_of
 from server_ref.memory import Remembered, exchange, mean_of_all, moved
 from server_ref.robust import RECENT
 from server_ref.rounds import Round
@@ -77,12 +78,17 @@ def make_version(
         for update in updates:
             memory.move(update)
     memory.forget(updates)
-    fresh = _turn_before(parts, base_row) not in {(terms.stage, terms.warm_up), None}
+    rows = parts.read(lambda c: records.rounds(c, parts.run.run))
+    since = before_turn(past_of(rows, version), terms)
     weights, moments = optimize(
-        _optimizer(terms), base.weights, step, mean.covered, {} if fresh else base.moments
+        _optimizer(terms),
+        base.weights,
+        step,
+        mean.covered,
+        {} if since == version else base.moments,
     )
     row = parts.library.publish(
-        weights, base, number=current.number, moments=moments, memories=memory.total
+        weights, base, number=current.number, moments=moments, memories=memory.total, since=since
     )
     return Ending(row, weights, tuple(memory.moved), tuple(memory.dropped), tuple(found))
 
@@ -179,13 +185,3 @@ def _optimizer(terms: Terms) -> ServerOptimizer:
         learning_rate=terms.server_learning_rate,
         momentum=terms.server_momentum,
     )
-
-
-def _turn_before(parts: RunParts, row: VersionRow) -> tuple[int, bool] | None:
-    """Stage of the round that made a version, and whether it was a warm-up; None where none did.
-
-    Optimizers begin anew with each stage, as in ProgFed, and behind its warm-up.
-    """
-    rows = parts.read(lambda c: records.rounds(c, parts.run.run))
-    found = (one.terms for one in rows if one.number == row.round)
-    return next(((terms.stage, terms.warm_up) for terms in found), None)

@@ -31,7 +31,7 @@ class ModelState:
     replica: Vector = dataclasses.field(repr=False)
     """What up-to-date devices hold of it."""
     average: Vector = dataclasses.field(repr=False)
-    """Mean of all versions but the plan's own weights."""
+    """Mean of the versions of its stage, the plan's own weights left out."""
     moments: Moments = dataclasses.field(repr=False)
     memories: NDArray[np.float64] = dataclasses.field(repr=False)
     """Sum of weight times memory over devices."""
@@ -55,6 +55,7 @@ class Library:
         number: int | None,
         moments: Moments | None = None,
         memories: NDArray[np.float64] | None = None,
+        since: int = 0,
     ) -> VersionRow:
         """Write a version's files durably; nobody sees them before the row is recorded.
 
@@ -64,6 +65,8 @@ class Library:
             number: of the round that made it, if one did.
             moments: history of the server's optimizer; none where it begins afresh.
             memories: sum of memories; as before where not given.
+            since: the mean of versions begins behind this one: where the model grew, means with
+                what came before are of no use.
 
         Raises:
             Refused: `storage`.
@@ -77,7 +80,7 @@ class Library:
         )
         files = {name: vector.astype("<f4").tobytes() for name, vector in (moments or {}).items()}
         if base is not None:
-            average = averaged(base.average, weights, version)
+            average = averaged(base.average, weights, version - since)
             files[AVERAGE] = average.astype("<f4").tobytes()
             kept = base.memories if memories is None else memories
             if kept.any():
@@ -134,7 +137,7 @@ class Library:
         return np.frombuffer(exact, "<f4").astype(np.float32)
 
     def average(self, row: VersionRow) -> Vector:
-        """The mean of all versions up to this one but the plan's own weights.
+        """The mean of all versions of its stage up to this one but the plan's own weights.
 
         Version 0, and versions of releases that kept no mean, give their own weights.
 

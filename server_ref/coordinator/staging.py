@@ -152,6 +152,19 @@ def past_of(rows: Sequence[RoundRow], version: int, *, ending: Collection[Past] 
     return [*past, *ending]
 
 
+def before_turn(past: Sequence[Past], terms: Terms) -> int:
+    """How many versions were made before those of the turn that a round goes on with.
+
+    A turn is a stage, or its warm-up: the server's optimizer and the mean of versions begin with
+    it, as ProgFed's optimizers do.
+    """
+    number = len(past)
+    turn = (terms.stage, terms.warm_up)
+    while number and (past[number - 1].stage, past[number - 1].warm_up) == turn:
+        number -= 1
+    return number
+
+
 def past_of_round(terms: Terms, figures: Evaluation | None) -> Past:
     """A round that has just made a version."""
     if figures is None:

@@ -9,16 +9,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
+from onnx import numpy_helper
 
 from edge_sdk.adaptation import FixedPolicy
 from edge_sdk.authoring import build_plan, zoo
+from edge_sdk.cli.export import write_model
 from edge_sdk.datasets import load_npz
 from edge_sdk.errors import Reason, Refused
 from edge_sdk.plan import Plan, load_plan
 from edge_sdk.runtime.client import Client
 from edge_sdk.testing import ScriptedSensor
-from edge_sdk.values import Choice, Evaluation, Reading, RoundSummary, Task, Vector
+from edge_sdk.values import Choice, Evaluation, Reading, RoundSummary, RunSummary, Task, Vector
 from server_ref.app import Listening
 from server_ref.evaluation import evaluator
 from server_ref.store import records
@@ -107,9 +110,13 @@ async def test_digits_are_learned_while_the_model_grows(tmp_path: Path) -> None:
         assert turns_of(at) == [(0, False)] * 3 + [(1, True)] + [(1, False)] * 3
         summary = await at.opened.coordinator.summary()
         states = [state_of(at, version).weights for version in range(8)]
+        means = [state_of(at, version).average for version in (4, 7)]
     assert (summary.model_version, summary.rounds_wanted) == (7, 7)
     _check_who_moved(plan, states)
     _check_bytes(plan, summary.rounds)
+    assert means[0].tobytes() == states[4].tobytes(), "means begin anew with a stage"
+    np.testing.assert_allclose(means[1], np.mean(states[5:], axis=0), atol=1e-5)
+    _check_exports(tmp_path, plan, summary, states)
     first, last = evaluate(states[3], 0).accuracy, evaluate(states[7], 1).accuracy
     assert first is not None
     assert last is not None
@@ -125,6 +132,19 @@ def _check_who_moved(plan: Plan, states: list[Vector]) -> None:
         spans.put(np.ones(spans.size), trained)
         assert np.array_equal(before[trained == 0], after[trained == 0])
         assert (before != after)[trained == 1].mean() > 0.5
+
+
+def _check_exports(folder: Path, plan: Plan, summary: RunSummary, states: list[Vector]) -> None:
+    """A version is exported as the stage it was made in."""
+    for version, stage in ((3, 0), (4, 1), (7, 1)):
+        weights = states[version].astype("<f4").tobytes()
+        file = folder / f"{version}.onnx"
+        write_model(file, summary, plan.data, weights, version=version, model=None)
+        kept = {one.name: one for one in onnx.load(file).graph.initializer}
+        layout = plan.layout(stage)
+        mine = layout.split(plan.segments().stage(stage).take(states[version]))
+        for name, array in mine.items():
+            assert np.array_equal(numpy_helper.to_array(kept[name]), array)
 
 
 def _check_bytes(plan: Plan, rounds: tuple[RoundSummary, ...]) -> None:
