@@ -252,9 +252,9 @@ class _Pilots:
             wanted = max(self.wire_bytes - count * FRAME_HEADER_BYTES, 1.0)
             ratio = wanted / sum(map(len, payloads))
             low, high = (max(low, bits), high) if ratio > 1 else (low, min(high, bits))
-            bits *= ratio
             if abs(ratio - 1) < _NEAR and count == len(payloads):
                 return bits, count
+            bits *= ratio
             if not low < bits < high:
                 bits = (low + high) / 2
         return low or bits, count

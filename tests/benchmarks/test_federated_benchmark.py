@@ -52,7 +52,7 @@ def test_a_float32_run_learns_and_counts_every_byte(fleet: Fleet) -> None:
     [
         Scheme("feedback", lambda _f, _u: DeadZone(0.2), feedback=True),
         Scheme("artemis", lambda _f, _u: Blockwise(0.5), artemis=True),
-        Scheme("shrunk", lambda _f, _u: Blockwise(0.02), shrink=True),
+        Scheme("shrunk", lambda _f, _u: Blockwise(0.05), shrink=True),
     ],
     ids=lambda scheme: scheme.name,
 )
