@@ -269,6 +269,19 @@ class SplitTransport(Protocol):
         ...
 
 
+@runtime_checkable
+class RotatingTransport(Protocol):
+    """A transport that can also ask for a fresh device token."""
+
+    async def rotate(self) -> Enrolled:
+        """A fresh token for this device; raises as the calls of `Transport`.
+
+        The transport goes on with the old one, which the server takes until the fresh one is first
+        used, so that the caller can save it before: `identify` makes it the one in use.
+        """
+        ...
+
+
 class Clock(Protocol):
     """Time as an argument: only the runtime and the server's app hold a real one."""
 

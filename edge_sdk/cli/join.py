@@ -38,6 +38,12 @@ def add_device_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--low-memory", action="store_true", help="trade CPU time for memory (512 MB boards)"
     )
+    parser.add_argument(
+        "--rotate-token-days",
+        type=float,
+        metavar="DAYS",
+        help="replace this device's token when it is so old (default: never)",
+    )
     parser.add_argument("--verbose", action="store_true", help="log every step")
     add_condition_arguments(parser)
 
@@ -58,6 +64,7 @@ def take_part(url: str, arguments: argparse.Namespace) -> int:
         threads=arguments.threads,
         plain_http=arguments.plain_http,
         low_memory=arguments.low_memory,
+        rotate_token_days=arguments.rotate_token_days,
         eligibility=eligibility_of(arguments),
         quotas=quotas_of(arguments),
         policy=policy_of(arguments),

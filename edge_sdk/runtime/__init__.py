@@ -2,7 +2,10 @@
 
 ====================== ==========================================================================
 `client`               `Client.participate`: check in, decide, download, train, encode, send
+`membership`           joining, and a fresh token now and then
+`attempt`              a task under way, and how it ended
 `workbench`            one task: download, train, encode, save
+`makers`               engines, where the client is given none
 `loop`                 for ever: what each failure means for the next turn
 `backoff`              when to try again (pure)
 `spool`                the trained update on disk before it is sent, and how it is delivered

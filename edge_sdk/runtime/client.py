@@ -2,40 +2,41 @@
 
 import dataclasses
 import logging
-import platform
 import secrets
-from collections.abc import Callable
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from numpy.typing import ArrayLike
-from pydantic import ValidationError
 
 from edge_sdk.adaptation import BudgetPolicy, Eligibility, Quotas
 from edge_sdk.datasets import ArrayDataset
-from edge_sdk.engines.select import select_engine
 from edge_sdk.errors import Malformed, Misuse, Reason, Refused, Unavailable, Unreachable
-from edge_sdk.interfaces import Clock, Dataset, Engine, Policy, Sensor, SplitTransport, Transport
-from edge_sdk.plan import Plan
+from edge_sdk.interfaces import Clock, Dataset, Policy, Sensor, Transport
+from edge_sdk.runtime.attempt import Attempt
 from edge_sdk.runtime.backoff import Backoff
 from edge_sdk.runtime.clock import MonotonicClock
 from edge_sdk.runtime.frames import known_codecs
 from edge_sdk.runtime.loop import Loop
+from edge_sdk.runtime.makers import engine_maker, split_maker
+from edge_sdk.runtime.membership import Membership
 from edge_sdk.runtime.phases import PhaseLog
-from edge_sdk.runtime.spool import FINAL_REFUSALS, TrainedUpdate, deliver
+from edge_sdk.runtime.spool import (
+    FINAL_REFUSALS,
+    FRUITLESS_REFUSALS,
+    KEPT_REFUSALS,
+    TrainedUpdate,
+    deliver,
+)
 from edge_sdk.runtime.state import StateFolder, state_of
 from edge_sdk.runtime.steward import Steward
 from edge_sdk.runtime.trainer import Interrupted, Trainer
-from edge_sdk.runtime.workbench import MakeEngine, NothingToSend, Workbench, layout_sent
+from edge_sdk.runtime.workbench import MakeEngine, NothingToSend, Workbench
 from edge_sdk.telemetry import ByteMeter, LinkMeter, ProcessSensor
 from edge_sdk.transport.http import HttpTransport
 from edge_sdk.values import (
     CheckIn,
     Choice,
     Decline,
-    Enrol,
-    Facts,
     Finished,
     Outcome,
     Reading,
@@ -43,9 +44,6 @@ from edge_sdk.values import (
     Task,
     Wait,
 )
-
-if TYPE_CHECKING:
-    from edge_sdk.runtime.split import SplitTrainer
 
 _log = logging.getLogger(__name__)
 
@@ -56,12 +54,6 @@ MAX_SENTENCE = 200
 
 TRAINING_SHARE = 0.8
 """Share of a round's time after which training stops, so that what was learned can be sent."""
-
-_FRUITLESS = frozenset({Reason.MISMATCH, Reason.NOT_FINITE, Reason.TOO_LARGE, Reason.CONFLICT})
-"""Refusals of an update while its round goes on: training for it again would end the same way."""
-
-_KEPT = frozenset({Reason.ROUND_CLOSED, Reason.NOT_ADMITTED, Reason.STALE_MODEL})
-"""Refusals of an update that is good in itself: where residuals are kept, it goes into them."""
 
 REST_S = 60.0
 """How long a device that may not work now waits before it looks again."""
@@ -86,6 +78,7 @@ class Client:
         low_memory: spend CPU time to need less memory, for boards of 512 MB and less; changes how
             the whole process allocates.
         long_poll_s: how long the server may hold its answer to a check-in of `run`, 0 to 60.
+        rotate_token_days: age in days at which this device replaces its token; never by default.
         seed: of the retry jitter; drawn by default.
         eligibility: when this device may work; by default always, unless it is too hot.
         quotas: what it may use of the owner's traffic and energy.
@@ -110,6 +103,7 @@ class Client:
         threads: int = 1,
         low_memory: bool = False,
         long_poll_s: float = 20.0,
+        rotate_token_days: float | None = None,
         seed: int | None = None,
         eligibility: Eligibility | None = None,
         quotas: Quotas | None = None,
@@ -121,8 +115,6 @@ class Client:
     ) -> None:
         self._meter = ByteMeter()
         self._links = LinkMeter()
-        self._token = token
-        self._name = name
         self._data = ArrayDataset(*data) if isinstance(data, tuple) else data
         self._folder = state_of(url, name, state)
         self._seed = secrets.randbits(32) if seed is None else seed
@@ -133,6 +125,9 @@ class Client:
             url, meter=self._meter, watcher=self._links, ca_file=ca, plain_http=plain_http
         )
         self._watched = transport is None
+        self._membership = Membership(
+            self._folder, self._transport, token=token, name=name, rotate_days=rotate_token_days
+        )
         self._clock = MonotonicClock() if clock is None else clock
         chosen: Policy[Any] = BudgetPolicy() if policy is None else policy
         self._steward = Steward(
@@ -145,19 +140,18 @@ class Client:
         )
         self._bench = Workbench(
             self._data,
-            engine or _engine_maker(threads=threads, low_memory=low_memory),
+            engine or engine_maker(threads=threads, low_memory=low_memory),
             folder=self._folder,
             transport=self._transport,
             trainer=Trainer(
                 self._folder.books, self._clock, lambda: self._steward.objection(training=True)
             ),
-            make_split=_split_maker(self._transport, self._clock, threads=threads),
+            make_split=split_maker(self._transport, self._clock, threads=threads),
         )
-        self._enrolled = False
         self._answer: Task | Wait | Finished | None = None
         self._wait_s = 0.0
         self._given_back: tuple[str, int] | None = None
-        self._attempt: _Attempt | None = None
+        self._attempt: Attempt | None = None
 
     @property
     def answer(self) -> Task | Wait | Finished | None:
@@ -187,6 +181,7 @@ class Client:
         """
         self._answer = None
         await self._enrol_once()
+        await self._membership.rotate_if_old()
         if (why := self._steward.objection()) is not None:
             self._rest(why)
             return None
@@ -214,7 +209,7 @@ class Client:
 
     async def close(self) -> None:
         """Let go of the connection and the state folder; a later call takes them up again."""
-        self._enrolled = False
+        self._membership.leave()
         await self._transport.close()
         if self._own_sensor is not None:
             self._own_sensor.close()
@@ -227,11 +222,20 @@ class Client:
         Returns:
             False when that cannot help: there is no join token, or none was accepted.
         """
-        if not self._enrolled or self._token is None:
-            return False
-        self._folder.forget_identity()
-        self._enrolled = False
-        return True
+        return self._membership.forget()
+
+    async def rotate_token(self) -> None:
+        """Replace this device's token by a fresh one, between two participations.
+
+        The fresh one is on disk before it is used, and the server takes the old one until then: a
+        lost answer or a power cut costs nothing but another try.
+
+        Raises:
+            Misuse: the transport cannot do that; or not enrolled and no join token.
+            Unreachable, Refused, Malformed, Unavailable: the old token stays in use.
+        """
+        await self._enrol_once()
+        await self._membership.rotate()
 
     # ------------------------------------------------------------------ its steps
 
@@ -243,7 +247,7 @@ class Client:
             self._steward.ended(task, choice, Outcome(took_part=False, after=log.last))
             await self._decline(task, choice.why)
             return None
-        self._attempt = _Attempt(task, choice, log, arrived_s)
+        self._attempt = Attempt(task, choice, log, arrived_s)
         stop_s = arrived_s + _training_s(task, choice)
         try:
             update = await self._work(task, choice, log, stop_s=stop_s)
@@ -260,18 +264,11 @@ class Client:
         return await self._deliver(update, first_try=True)
 
     async def _enrol_once(self) -> None:
-        if self._enrolled:
+        if self._membership.enrolled:
             return
         self._folder.acquire()
         self._open()
-        identity = self._folder.load_identity()
-        if identity is None:
-            # On disk before it is sent: should the answer be lost, asking again is the same device.
-            identity = await self._transport.enrol(self._enrol())
-            self._folder.save_identity(identity)
-            _log.info("enrolled as device %s", identity.device)
-        self._transport.identify(identity)
-        self._enrolled = True
+        await self._membership.join(examples=len(self._data))
 
     def _open(self) -> None:
         """Take up the books, and a sensor of its own again after `close`."""
@@ -284,20 +281,6 @@ class Client:
         """Do nothing now: the owner's conditions are not met."""
         _log.info("rests: %s", why)
         self._answer = Wait(retry_after_s=REST_S, why=_short(why))
-
-    def _enrol(self) -> Enrol:
-        if self._token is None:
-            raise Misuse("this device is not enrolled yet: pass the operator's join token")
-        facts = Facts(
-            name=self._name[:200],
-            platform=platform.platform()[:200],
-            sdk=_release(),
-            examples=len(self._data),
-        )
-        try:
-            return Enrol(join_token=self._token, attempt=self._folder.attempt(), facts=facts)
-        except ValidationError:
-            raise Misuse("the join token is not of the form the operator gives out") from None
 
     def _check_in(self) -> CheckIn:
         held, memory = self._bench.model, self._folder.spool.carried()
@@ -366,11 +349,11 @@ class Client:
                 raise
             self._learn(update, delivered=False, late=refusal.reason is Reason.ROUND_CLOSED)
             _log.warning("update of round %d is dropped: %s", update.task.round, refusal)
-            if refusal.reason in _KEPT:
+            if refusal.reason in KEPT_REFUSALS:
                 self._folder.spool.settle(update, ())
             else:
                 self._folder.spool.drop(update)
-            if refusal.reason in _FRUITLESS:
+            if refusal.reason in FRUITLESS_REFUSALS:
                 await self._decline(update.task, f"its update was refused as {refusal.reason}")
             return None
         finally:
@@ -387,65 +370,21 @@ class Client:
         attempt, self._attempt = self._attempt, None
         if attempt is None:
             return
-        task, choice, log = attempt.task, attempt.choice, attempt.log
-        log.end("upload")
+        task = attempt.task
+        attempt.log.end("upload")
         plan = self._bench.plan
         if plan is not None and plan.digest == task.plan:
             sizes = tuple(plan.layout(stage).size for stage in range(plan.stages))
             self._steward.knows_sizes(task.plan, sizes)
-        outcome = Outcome(
-            took_part=True,
+        outcome = attempt.outcome(
+            update,
+            plan,
+            examples=len(self._data),
             delivered=delivered,
             late=late,
-            stage=choice.stage,
-            dimension=None if plan is None else _sent(plan, task, choice),
-            examples=len(self._data),
-            steps=0 if update is None else update.commit.steps,
-            upload_bytes=None if update is None else sum(map(len, update.frames)),
-            seconds=max(0.0, self._clock.now_s() - attempt.arrived_s),
-            costs=log.costs,
-            after=log.last,
+            now_s=self._clock.now_s(),
         )
-        self._steward.ended(task, choice, outcome)
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class _Attempt:
-    """A task under way, to be learned from when it has ended."""
-
-    task: Task
-    choice: Choice
-    log: PhaseLog
-    arrived_s: float
-
-
-def _engine_maker(*, threads: int, low_memory: bool) -> MakeEngine:
-    def make(plan: Plan, stage: int, /, *, warm_up: bool = False) -> Engine:
-        return select_engine(
-            plan, stage=stage, warm_up=warm_up, threads=threads, low_memory=low_memory
-        )
-
-    return make
-
-
-def _sent(plan: Plan, task: Task, choice: Choice) -> int:
-    """Coordinates of the update."""
-    return layout_sent(plan, choice.stage, warm_up=task.warm_up).size
-
-
-def _split_maker(
-    transport: Transport, clock: Clock, *, threads: int
-) -> "Callable[[], SplitTrainer] | None":
-    """Makes what trains split; None where the transport cannot carry it."""
-    if not isinstance(transport, SplitTransport):
-        return None
-
-    def make() -> "SplitTrainer":
-        from edge_sdk.runtime.split import SplitTrainer  # noqa: PLC0415 - loads the runtime
-
-        return SplitTrainer(transport, clock, threads=threads)
-
-    return make
+        self._steward.ended(task, attempt.choice, outcome)
 
 
 def _training_s(task: Task, choice: Choice) -> float:
@@ -457,10 +396,3 @@ def _training_s(task: Task, choice: Choice) -> float:
 def _short(text: str) -> str:
     """As much of `text` as a message's sentence holds."""
     return text if len(text) <= MAX_SENTENCE else text[: MAX_SENTENCE - 1] + "…"
-
-
-def _release() -> str:
-    try:
-        return version("edge-sdk")
-    except PackageNotFoundError:  # copied into an app without its metadata
-        return ""

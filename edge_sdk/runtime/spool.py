@@ -50,6 +50,15 @@ FINAL_REFUSALS = frozenset(
 again until its round closes.
 """
 
+FRUITLESS_REFUSALS = frozenset(
+    {Reason.MISMATCH, Reason.NOT_FINITE, Reason.TOO_LARGE, Reason.CONFLICT}
+)
+"""Of these, the ones while the round goes on: training for it again would end the same way."""
+
+KEPT_REFUSALS = frozenset({Reason.ROUND_CLOSED, Reason.NOT_ADMITTED, Reason.STALE_MODEL})
+"""Of these, the ones of an update that is good in itself: where residuals are kept, it goes into
+them."""
+
 NOWHERE = Spans(())
 
 

@@ -44,6 +44,8 @@ class _Identity:
     url: str
     """The server that gave it; the token is shown to no other."""
     enrolled: Enrolled
+    since: float | None = None
+    """When its token came, in seconds since 1970 by this machine's clock."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
@@ -113,6 +115,15 @@ class StateFolder:
 
     def load_identity(self) -> Enrolled | None:
         """Who this device is to its server; None before enrolment."""
+        identity = self._identity()
+        return None if identity is None else identity.enrolled
+
+    def token_since(self) -> float | None:
+        """When the device's token came, in seconds since 1970; None where that is not known."""
+        identity = self._identity()
+        return None if identity is None else identity.since
+
+    def _identity(self) -> _Identity | None:
         path = self._path / "identity.json"
         try:
             identity = load_json(_Identity, path.read_bytes())
@@ -126,11 +137,15 @@ class StateFolder:
             aside = set_aside(path)
             _log.warning("identity is for another server; set aside as %s", aside.name)
             return None
-        return identity.enrolled
+        return identity
 
-    def save_identity(self, enrolled: Enrolled) -> None:
-        """Remember who this device is; the attempt to enrol is then over."""
-        identity = _Identity(url=self._url, enrolled=enrolled)
+    def save_identity(self, enrolled: Enrolled, *, at: float | None = None) -> None:
+        """Remember who this device is, since `at`; the attempt to enrol is then over.
+
+        Raises:
+            Unavailable: the disk is full or read-only; the identity is what it was.
+        """
+        identity = _Identity(url=self._url, enrolled=enrolled, since=at)
         write_atomically(self._path / "identity.json", (dump_json(identity),))
         remove_durably(self._path / "attempt.json")
 

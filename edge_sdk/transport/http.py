@@ -36,6 +36,7 @@ from edge_sdk.protocol import (
     MAX_PLAN_BYTES,
     MODEL,
     PLAN,
+    ROTATE,
     UPDATE,
     dump_json,
     load_json,
@@ -157,6 +158,11 @@ class HttpTransport:
         enrolled = await self._post(Enrolled, ENROL, request)
         self.identify(enrolled)
         return enrolled
+
+    async def rotate(self) -> Enrolled:
+        """Ask for a fresh token; calls go on with the old one until `identify`."""
+        async with self._exchange("POST", ROTATE) as response:
+            return await self._answer(Enrolled, response)
 
     async def check_in(self, request: CheckIn) -> Task | Wait | Finished:
         """Ask for work; the server may hold its answer for `request.wait_s`."""
