@@ -64,6 +64,18 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--codec", metavar="SPEC", help="any codec instead, e.g. blockwise:rate=0.1"
     )
+    parser.add_argument(
+        "--downlink-codec",
+        default="float32",
+        metavar="SPEC",
+        help="of what each version adds, e.g. eden:bits=4,scale=mse (default: versions as float32)",
+    )
+    parser.add_argument(
+        "--memory",
+        choices=["none", "error-feedback", "artemis"],
+        default="none",
+        help="what devices keep of their updates",
+    )
     parser.add_argument("--devices", type=_count, default=10)
     parser.add_argument("--rounds", type=_count, default=25)
     parser.add_argument("--stages", type=_count, default=1, help="let the model grow (ProgFed)")
@@ -130,7 +142,7 @@ def _demonstrate(arguments: argparse.Namespace, console: Console) -> None:
     )
     output: Path = arguments.output
     output.mkdir(parents=True, exist_ok=True)
-    name = f"{arguments.data.stem}-{arguments.model}-{_codec(arguments).replace(':', '-')}"
+    name = _name(arguments)
     plot, figures = output / f"{name}.png", output / f"{name}.json"
     for path in (plot, figures, arguments.json or figures):
         path.touch()
@@ -145,6 +157,16 @@ def _demonstrate(arguments: argparse.Namespace, console: Console) -> None:
         report.write_json(result, path)
     console.print(f"plot    {plot.resolve()}", soft_wrap=True)
     console.print(f"figures {(arguments.json or figures).resolve()}", soft_wrap=True)
+
+
+def _name(arguments: argparse.Namespace) -> str:
+    """Of the files that the run leaves: what it trained, and what travelled how."""
+    words = [arguments.data.stem, arguments.model, _codec(arguments)]
+    if (down := _downlink(arguments)) != "float32":
+        words += ["down", down]
+    if arguments.memory != "none":
+        words.append(arguments.memory)
+    return "-".join(words).replace(":", "-").replace(",", "-")
 
 
 def load(path: Path, *, devices: int, alpha: float, seed: int) -> Shared:
@@ -240,6 +262,10 @@ def _codec(arguments: argparse.Namespace) -> str:
     return codec_from_spec(spec).spec
 
 
+def _downlink(arguments: argparse.Namespace) -> str:
+    return codec_from_spec(arguments.downlink_codec).spec
+
+
 def _server_arguments(
     arguments: argparse.Namespace, scratch: Path, test: Path, announcement: Path
 ) -> list[str]:
@@ -251,6 +277,8 @@ def _server_arguments(
         "--cohort": arguments.devices,
         "--round-deadline": ROUND_DEADLINE_S,
         "--codec": _codec(arguments),
+        "--downlink-codec": _downlink(arguments),
+        "--memory": arguments.memory,
         "--epochs": arguments.epochs,
         "--batch-size": arguments.batch_size,
         "--lr": arguments.learning_rate,

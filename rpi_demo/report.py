@@ -76,7 +76,10 @@ def show_table(console: Console, result: Result) -> None:
 
 def write_json(result: Result, path: Path) -> None:
     """Write the figures for programs."""
-    figures = {**asdict(result), "bytes_up_factor": result.bytes_up_factor}
+    figures = asdict(result) | {
+        "bytes_up_factor": result.bytes_up_factor,
+        "bytes_down_factor": result.bytes_down_factor,
+    }
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(figures, indent=2) + "\n")
 
