@@ -75,10 +75,10 @@ class Replica:
     """What is held, and the one file it is kept in.
 
     Args:
-        path: the file; its folder is made when it is first written.
+        path: the file; its folder is made when it is first written. None keeps nothing on disk.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path | None) -> None:
         self._path = path
         self._held: HeldModel | None = None
         self._looked = False
@@ -109,12 +109,16 @@ class Replica:
     def drop(self) -> None:
         """Hold nothing: the run or the plan is another."""
         self._held, self._looked, self._unsaved_bytes = None, True, 0
+        if self._path is None:
+            return
         try:
             remove_durably(self._path)
         except OSError as error:
             _log.warning("an old model is still on disk: %s", error.strerror)
 
     def _save(self, model: HeldModel) -> None:
+        if self._path is None:
+            return
         header = _Header(
             run=model.run,
             plan=model.plan,
@@ -132,6 +136,8 @@ class Replica:
             self._unsaved_bytes = 0
 
     def _load(self) -> HeldModel | None:
+        if self._path is None:
+            return None
         try:
             record = load_record(self._path)
             return None if record is None else _parsed(record.header, record.body)

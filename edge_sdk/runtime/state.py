@@ -115,15 +115,15 @@ class StateFolder:
 
     def load_identity(self) -> Enrolled | None:
         """Who this device is to its server; None before enrolment."""
-        identity = self._identity()
+        identity = self._load_identity()
         return None if identity is None else identity.enrolled
 
     def token_since(self) -> float | None:
         """When the device's token came, in seconds since 1970; None where that is not known."""
-        identity = self._identity()
+        identity = self._load_identity()
         return None if identity is None else identity.since
 
-    def _identity(self) -> _Identity | None:
+    def _load_identity(self) -> _Identity | None:
         path = self._path / "identity.json"
         try:
             identity = load_json(_Identity, path.read_bytes())

@@ -19,6 +19,7 @@ from edge_sdk.interfaces import Dataset, Engine, KeepGoing, Policy
 from edge_sdk.plan import Plan
 from edge_sdk.runtime.books import Books
 from edge_sdk.runtime.client import Client
+from edge_sdk.runtime.replica import Replica
 from edge_sdk.runtime.state import StateFolder
 from edge_sdk.telemetry import ByteMeter, LinkMeter
 from edge_sdk.transport.http import HttpTransport
@@ -406,11 +407,12 @@ class _KeptPolicy:
 
 
 class _LightState(StateFolder):
-    """A device's state with identity and plan in memory; the rest stands on disk, once there."""
+    """A device's state with identity, plan and model in memory; the rest stands on disk, once there."""
 
     def __init__(self, path: Path, plan: Plan) -> None:
         super().__init__(path, URL)
         self.books = Books(None)
+        self.replica = Replica(None)
         self._plan = plan
         self._has_plan = False
         self._identity: Enrolled | None = None
@@ -424,7 +426,8 @@ class _LightState(StateFolder):
     def load_identity(self) -> Enrolled | None:
         return self._identity
 
-    def save_identity(self, enrolled: Enrolled) -> None:
+    def save_identity(self, enrolled: Enrolled, *, at: float | None = None) -> None:
+        del at
         self._identity = enrolled
 
     def forget_identity(self) -> None:

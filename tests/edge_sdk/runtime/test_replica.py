@@ -148,3 +148,12 @@ def test_a_full_disk_costs_the_file_only_and_is_tried_again(
     assert "not kept" in caplog.text
     replica.take(model(2), download_bytes=1)
     assert same(Replica(tmp_path / NAME).held, model(2))
+
+
+def test_without_a_file_all_is_in_memory() -> None:
+    replica = Replica(None)
+    assert replica.held is None
+    replica.take(model(1), download_bytes=4 * SIZE)
+    assert same(replica.held, model(1))
+    replica.drop()
+    assert replica.held is None
