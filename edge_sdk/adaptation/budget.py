@@ -1,6 +1,7 @@
 """The default policy: the most progress for the least spent, within every limit. Pure.
 
-Of all plans (stage s, codec c, steps n) that the task offers it takes the one with the greatest
+Of all plans (stage s, codec c, steps n) of a way that the task offers it takes the one with the
+greatest
 
     score(s, c, n) = log V(s, c, n) - thrift * log E(s, c, n)
 
@@ -9,6 +10,11 @@ device's update, E what the device spends on it. Rounds until a target are propo
 joules until it to E / V, so thrift 0 asks for the fewest rounds, thrift 1 for the fewest joules,
 and what lies between for the least product of both, weighted: rounds**(1 - thrift) *
 joules**thrift. Where joules are not known, E is the time it takes; a constant power cancels.
+
+    E = overhead + watts * (seconds of both transfers, without margins) + n * joules a step
+
+so it is affine in the bytes. Where being awake and a radio's tail cost most, E hardly depends on
+the codec and V decides; where bytes take long, they do.
 
     V = sqrt(n / N) * share(s) * signal(c)
 
@@ -32,6 +38,12 @@ the link's margin, m is the margin of computing (`learned`): both tighten as pre
 right. The plan also says when training must end for the upload to arrive, so a board that slows
 down in the middle sends what it has.
 
+Ways: the one the task prefers (its first) is left only where limits forbid it, because split
+learning shows activations and targets to the server: no plan of it keeps memory, deadline and
+quotas, or those of another way promise `MUCH_MORE` progress within them. The owner's memory limit
+is kept by every plan; what the machine has free decides between ways only. `ways` says what is
+expected of each.
+
 Hysteresis: a plan of another stage or codec than the last needs a score better by `BETTER`. Limits
 bring no edges of their own to flap at: as a link slows down the steps that still fit, and with them
 the score, fall smoothly.
@@ -46,16 +58,27 @@ that its link is back.
 import math
 from dataclasses import dataclass
 
-from edge_sdk.adaptation.learned import Learned, learn, mean
+from edge_sdk.adaptation.learned import Learned, learn
 from edge_sdk.adaptation.rates import forecast
+from edge_sdk.adaptation.ways import (
+    Moved,
+    a_step,
+    expected_peak,
+    free_for_training,
+    moved,
+    size_of,
+    untrained_j,
+    ways_of,
+)
 from edge_sdk.codecs.shrinkage import HARMLESS
 from edge_sdk.errors import Misuse
 from edge_sdk.protocol import dump_json, load_json
-from edge_sdk.values import Choice, Goodput, Outcome, Reading, Task
+from edge_sdk.values import Choice, Goodput, Outcome, Reading, Task, Way
 
 SPENDABLE = 0.9
 """Share of a deadline that is planned with."""
 BETTER = 0.02
+MUCH_MORE = 1.5
 UNTIMED_SHARE = 0.7
 LEAST_PROBE = 4
 ONE_PACKET_BYTES = 1500
@@ -67,12 +90,19 @@ MOST_STATE_BYTES = 1 << 16
 class Plan:
     """One way to do a task, with what it is expected to take and give."""
 
+    way: Way
     stage: int
     codec: str
     steps: int | None
     """None: as many as the task asks for, how many that is being unknown."""
     up_bytes: int
-    down_bytes: int
+    """The update."""
+    total_bytes: int
+    """Both directions, with what split steps move."""
+    peak_bytes: int | None
+    """Of memory; None where it cannot be told."""
+    value: float
+    """V."""
     seconds: float
     """With all margins."""
     after_training_s: float | None
@@ -111,18 +141,24 @@ class BudgetPolicy:
         """The best plan within every limit, or to sit out."""
         if task.deadline_s <= 0:
             return _sits_out(task, "the round's time is over")
+        if not any(ways_of(task, stage) for stage in stages_of(task)):
+            return _sits_out(task, "a split trains the whole model only")
         plans = [
-            _planned(state, task, now, stage=stage, codec=codec, thrift=self.thrift)
+            _planned(state, task, now, way, stage=stage, codec=codec, thrift=self.thrift)
             for stage in stages_of(task)
+            for way in ways_of(task, stage)
             for codec in task.codecs
         ]
         limit_s = SPENDABLE * task.deadline_s
         affordable = [plan for plan in plans if _is_affordable(plan, now)]
         fitting = [plan for plan in affordable if plan.seconds <= limit_s and _does_work(plan)]
         if fitting:
-            return self._chosen(_settled(state, fitting, now), state, task, limit_s)
+            best = _settled(state, _of_one_way(task, fitting, now), now)
+            return self._chosen(
+                best, state, task, limit_s, instead=_instead(task, best, plans, now)
+            )
         if not affordable:
-            return _sits_out(task, _unaffordable(min(plans, key=lambda plan: plan.up_bytes), now))
+            return _sits_out(task, _unaffordable(plans, now))
         cheapest = min(affordable, key=lambda plan: plan.seconds)
         if task.deadline_s > 0 and _probes(state.fruitless):
             return self._chosen(cheapest, state, task, limit_s, probe=True)
@@ -147,7 +183,14 @@ class BudgetPolicy:
         return load_json(Learned, text.encode(), limit=MOST_STATE_BYTES)
 
     def _chosen(
-        self, plan: Plan, state: Learned, task: Task, limit_s: float, *, probe: bool = False
+        self,
+        plan: Plan,
+        state: Learned,
+        task: Task,
+        limit_s: float,
+        *,
+        instead: str = "",
+        probe: bool = False,
     ) -> Choice:
         spends = "" if plan.joules is None else f", {plan.joules:.0f} J"
         first = "tries the cheapest" if probe else _praise(plan, state)
@@ -158,13 +201,13 @@ class BudgetPolicy:
             until_s = max(until_s, limit_s / 2)
         return Choice(
             takes_part=True,
-            way=task.ways[0],
+            way=plan.way,
             stage=plan.stage,
             codec=plan.codec,
             epochs=task.epochs,
             most_steps=None if plan.steps == _wanted(state, task) else max(1, plan.steps or 1),
             train_until_s=until_s,
-            why=f"{first}: {plan.codec}, stage {plan.stage}, {work}; "
+            why=f"{first}: {instead}{plan.codec}, stage {plan.stage}, {work}; "
             f"{plan.seconds:.0f} of {limit_s:.0f} s, {plan.up_bytes / 1000:.0f} kB up{spends}"[
                 :180
             ],
@@ -175,11 +218,6 @@ def stages_of(task: Task) -> range:
     """The stages a device may train in this round."""
     least = task.stage if task.least_stage is None else min(task.least_stage, task.stage)
     return range(least, task.stage + 1)
-
-
-def size_of(task: Task, stage: int) -> int | None:
-    """Trainable parameters of a stage; None where the task does not tell."""
-    return task.stage_sizes[stage] if stage < len(task.stage_sizes) else None
 
 
 def progress(plan_steps: int | None, steps: int | None, *, share: float, signal: float) -> float:
@@ -200,22 +238,22 @@ def signal_of(spec: str, cohort: int) -> float:
 
 
 def _planned(
-    state: Learned, task: Task, now: Reading, *, stage: int, codec: str, thrift: float
+    state: Learned, task: Task, now: Reading, way: Way, *, stage: int, codec: str, thrift: float
 ) -> Plan:
-    up_bytes, down_bytes = _sizes(state, task, stage, codec)
+    moves = moved(state, task, way=way, stage=stage, codec=codec)
     link = now.goodput or Goodput()
-    down_s = _transfer_s(link.down_bytes_per_s, link.down_margin, link.latency_s, down_bytes)
-    up_s = _transfer_s(link.up_bytes_per_s, link.up_margin, link.latency_s, up_bytes)
+    down_s = _transfer_s(link.down_bytes_per_s, link.down_margin, link.latency_s, moves.down_bytes)
+    up_s = _transfer_s(link.up_bytes_per_s, link.up_margin, link.latency_s, moves.up_bytes)
     known = state.of_codec(codec)
     encode_s = (known.encode_s or 0.0) * (size_of(task, stage) or 0) if known else 0.0
     after_s = up_s + encode_s * (1 + state.margin)
     left_s = max(0.0, SPENDABLE * task.deadline_s - down_s - after_s)
-    step_s, step_j = _a_step(state, task, stage)
-    fixed_j, rest_j = _transfer_j(state, up_bytes, down_bytes), now.joules_left
+    step_s, step_j = a_step(state, task, moves, link, way=way, stage=stage)
+    fixed_j, rest_j = untrained_j(state, link, moves), now.joules_left
     wanted = _wanted(state, task)
-    steps = wanted
-    if wanted is not None and step_s is not None:
-        steps = min(wanted, int(left_s / (step_s * (1 + state.margin))))
+    steps = _paid_for(wanted, moves, now)
+    if steps is not None and step_s is not None:
+        steps = int(min(steps, left_s / (step_s * (1 + state.margin))))
         if step_j is not None and fixed_j is not None:
             steps = _thrifty(steps, step_j, fixed_j, rest_j, thrift)
     count = (steps or 0) if step_s is not None else 0
@@ -227,11 +265,14 @@ def _planned(
     value = progress(steps, wanted, share=share, signal=signal_of(codec, task.cohort))
     seconds = down_s + train_s + after_s
     return Plan(
+        way=way,
         stage=stage,
         codec=codec,
         steps=steps,
-        up_bytes=up_bytes,
-        down_bytes=down_bytes,
+        up_bytes=moves.up_bytes,
+        total_bytes=moves.total_bytes(1 if steps is None else steps),
+        peak_bytes=expected_peak(state, task, now, way=way, stage=stage),
+        value=value,
         seconds=seconds,
         after_training_s=None if link.up_bytes_per_s is None else after_s,
         joules=joules,
@@ -240,37 +281,9 @@ def _planned(
     )
 
 
-def _sizes(state: Learned, task: Task, stage: int, codec: str) -> tuple[int, int]:
-    """Bytes up and down. Without sizes the download serves as a float32 copy of the model."""
-    down = task.download_bytes or 0
-    size = size_of(task, stage)
-    whole = size_of(task, task.stage)
-    if size and whole:
-        down = int(down * size / whole)
-    known = state.of_codec(codec)
-    bits = known.bits if known and known.bits else forecast(codec).bits
-    return int(bits * (down / 4 if size is None else size) / 8), down
-
-
 def _transfer_s(rate: float | None, margin: float, latency_s: float, size_bytes: int) -> float:
     """With the margin; of an unknown link a transfer takes no time, so that bits decide."""
     return 0.0 if rate is None else latency_s + size_bytes * (1 + margin) / rate
-
-
-def _a_step(state: Learned, task: Task, stage: int) -> tuple[float | None, float | None]:
-    """Seconds and joules of one step; of an unknown stage by its size from a known one."""
-    known = state.of_stage(stage, warm_up=task.warm_up)
-    if known is not None:
-        return mean(known.seconds_a_step), mean(known.joules_a_step)
-    size = size_of(task, stage)
-    for other in state.stages:
-        other_size = size_of(task, other.stage)
-        if size and other_size:
-            # A larger stage takes at most as much more as it has parameters more, or blocks.
-            factor = max(size / other_size, (stage + 1) / (other.stage + 1))
-            seconds, joules = mean(other.seconds_a_step), mean(other.joules_a_step)
-            return seconds and seconds * factor, joules and joules * factor
-    return None, None
 
 
 def _wanted(state: Learned, task: Task) -> int | None:
@@ -280,18 +293,18 @@ def _wanted(state: Learned, task: Task) -> int | None:
     return task.epochs * -(-state.examples // task.batch_size)
 
 
-def _transfer_j(state: Learned, up_bytes: int, down_bytes: int) -> float | None:
-    up = mean(state.up_joules_a_byte)
-    down = mean(state.down_joules_a_byte)
-    return None if up is None else up * up_bytes + (down or up) * down_bytes
+def _paid_for(wanted: int | None, moves: Moved, now: Reading) -> int | None:
+    """As many of the steps as the quota of bytes pays for."""
+    most = None if now.bytes_left is None else moves.most_steps(now.bytes_left)
+    return min((steps for steps in (wanted, most) if steps is not None), default=None)
 
 
 def _thrifty(steps: int, step_j: float, fixed_j: float, rest_j: float | None, thrift: float) -> int:
     """At most `steps`: as many as thrift finds best, and as the quota pays for."""
     if thrift > 0.5:
-        steps = min(steps, max(1, int(fixed_j / (step_j * (2 * thrift - 1)))))
+        steps = int(min(steps, max(1.0, fixed_j / (step_j * (2 * thrift - 1)))))
     if rest_j is not None:
-        steps = min(steps, max(0, int((rest_j - fixed_j) / step_j)))
+        steps = int(min(steps, max(0.0, (rest_j - fixed_j) / step_j)))
     return steps
 
 
@@ -303,11 +316,50 @@ def _does_work(plan: Plan) -> bool:
 
 
 def _is_affordable(plan: Plan, now: Reading) -> bool:
-    if now.bytes_left is not None and plan.up_bytes + plan.down_bytes > now.bytes_left:
+    if now.bytes_left is not None and plan.total_bytes > now.bytes_left:
+        return False
+    if not _fits_memory(plan, now.memory_limit_bytes):
         return False
     if now.joules_left is None:
         return True
     return now.joules_left > 0 and (plan.joules is None or plan.joules <= now.joules_left)
+
+
+def _fits_memory(plan: Plan, limit: int | None) -> bool:
+    return limit is None or plan.peak_bytes is None or plan.peak_bytes <= limit
+
+
+def _of_one_way(task: Task, fitting: list[Plan], now: Reading) -> list[Plan]:
+    """Those of the preferred way, unless limits forbid that or most of its work."""
+    free = free_for_training(now)
+    fitting = [plan for plan in fitting if _fits_memory(plan, free)] or fitting
+    chosen: list[Plan] = []
+    for way in task.ways:
+        plans = [plan for plan in fitting if plan.way == way]
+        if not chosen or (plans and _most(plans) >= MUCH_MORE * _most(chosen)):
+            chosen = plans
+    return chosen
+
+
+def _most(plans: list[Plan]) -> float:
+    return max(plan.value for plan in plans)
+
+
+def _instead(task: Task, chosen: Plan, plans: list[Plan], now: Reading) -> str:
+    """Which way it is, where there are several, and why the preferred one was left."""
+    if len(task.ways) == 1:
+        return ""
+    if chosen.way == task.ways[0]:
+        return f"{chosen.way}, "
+    preferred = [plan for plan in plans if plan.way == task.ways[0]]
+    for limit, whose in (
+        (now.memory_limit_bytes, "allowed"),
+        (free_for_training(now), "there"),
+    ):
+        if limit is not None and not any(_fits_memory(plan, limit) for plan in preferred):
+            need = _megabytes(_least_peak(preferred))
+            return f"{chosen.way}, {task.ways[0]} needs {need} of {_megabytes(limit)} {whose}; "
+    return f"{chosen.way}, deadline and quotas forbid {task.ways[0]}; "
 
 
 def _settled(state: Learned, fitting: list[Plan], now: Reading) -> Plan:
@@ -319,7 +371,7 @@ def _settled(state: Learned, fitting: list[Plan], now: Reading) -> Plan:
                 telling or fitting, key=lambda plan: (forecast(plan.codec).bits, -plan.stage)
             )
     best = max(fitting, key=lambda plan: plan.score)
-    last = next((p for p in fitting if (p.stage, p.codec) == (state.stage, state.codec)), best)
+    last = next((p for p in fitting if _kind(p) == _last_kind(state)), best)
     return best if best.score > last.score + BETTER else last
 
 
@@ -333,15 +385,37 @@ def _sits_out(task: Task, why: str) -> Choice:
     return Choice(takes_part=False, stage=task.stage, codec=task.codecs[0], why=why[:180])
 
 
-def _unaffordable(plan: Plan, now: Reading) -> str:
-    need = plan.up_bytes + plan.down_bytes
+def _unaffordable(plans: list[Plan], now: Reading) -> str:
+    limit = now.memory_limit_bytes
+    if limit is not None and not any(_fits_memory(plan, limit) for plan in plans):
+        return (
+            f"{_megabytes(_least_peak(plans))} of memory are expected, {_megabytes(limit)} allowed"
+        )
+    plan = min(plans, key=lambda plan: plan.total_bytes)
+    need = plan.total_bytes
     if now.bytes_left is not None and need > now.bytes_left:
         return f"{need:,} bytes are needed and {now.bytes_left:,} are left of the month's quota"
     left = now.joules_left or 0.0
     return f"{plan.joules or 0:.0f} J are needed and {left:.0f} J are left of the day's quota"
 
 
+def _least_peak(plans: list[Plan]) -> int:
+    return min((plan.peak_bytes for plan in plans if plan.peak_bytes is not None), default=0)
+
+
+def _megabytes(size_bytes: int) -> str:
+    return f"{size_bytes / 1e6:.0f} MB"
+
+
 def _praise(plan: Plan, state: Learned) -> str:
     if state.codec is None:
         return "first round"
-    return "stays" if (plan.stage, plan.codec) == (state.stage, state.codec) else "now best"
+    return "stays" if _kind(plan) == _last_kind(state) else "now best"
+
+
+def _kind(plan: Plan) -> tuple[Way, int, str]:
+    return plan.way, plan.stage, plan.codec
+
+
+def _last_kind(state: Learned) -> tuple[Way, int | None, str | None]:
+    return state.way, state.stage, state.codec

@@ -1,10 +1,15 @@
 """What a device has learned of itself, and how each outcome changes it. Pure.
 
 ======================= ==========================================================================
-seconds, joules a step  of each stage (and its warm-up): the last five, of which the mean is used
+seconds, joules a step  of each way and stage (and its warm-up): the last five, of which the mean is
+                        used; of split steps the transfers are part
+peak memory             of each way and stage: the least the process was ever seen to have held
 seconds to encode       a coordinate, by family of codecs: the last
 bits on the wire        a coordinate, by spec: the last
-joules a byte           up and down: the last five; the phase's own, else those of the radio model
+watts of a transfer     of the last five rounds, the lesser of download and upload: a second of moving
+                        bytes, being awake included
+overhead                joules of a round beyond training and those watts for the seconds of its
+                        transfers: waiting, encoding, a radio's tail. The median of the last five
 margin of computing     largest of the last five shares by which training and encoding took longer
                         than predicted; one half before anything was predicted
 ======================= ==========================================================================
@@ -19,7 +24,7 @@ from typing import Annotated
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from edge_sdk.values import STRICT, Choice, CodecSpec, Cost, Count, Outcome, Stage, Task
+from edge_sdk.values import STRICT, Choice, CodecSpec, Cost, Count, Outcome, Stage, Task, Way
 
 SAMPLES = 5
 FIRST_MARGIN = 0.5
@@ -36,8 +41,10 @@ class StageLearned:
 
     stage: Stage
     warm_up: bool = False
+    way: Way = "full"
     seconds_a_step: Samples = ()
     joules_a_step: Samples = ()
+    peak_bytes: Count | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
@@ -58,15 +65,17 @@ class Learned:
     stages: Annotated[tuple[StageLearned, ...], Field(max_length=512)] = ()
     codecs: Annotated[tuple[CodecLearned, ...], Field(max_length=MOST_CODECS)] = ()
     """Latest used first."""
-    up_joules_a_byte: Samples = ()
-    down_joules_a_byte: Samples = ()
+    transfer_watts: Samples = ()
+    overhead_j: Samples = ()
+    """Of a round."""
     overruns: Annotated[
         tuple[Annotated[float, Field(ge=0, le=MOST_MARGIN)], ...], Field(max_length=SAMPLES)
     ] = ()
     examples: Count | None = None
     stage: Stage | None = None
-    """Of the last task taken, with its codec."""
+    """Of the last task taken, with its codec and way."""
     codec: CodecSpec | None = None
+    way: Way = "full"
     fruitless: Count = 0
     """Tasks in a row that were declined or came to nothing."""
 
@@ -75,10 +84,10 @@ class Learned:
         """What predictions of computing time are to be stretched by."""
         return max(self.overruns, default=FIRST_MARGIN)
 
-    def of_stage(self, stage: int, *, warm_up: bool) -> StageLearned | None:
-        """What is known of a stage's graph."""
+    def of_stage(self, stage: int, *, warm_up: bool, way: Way = "full") -> StageLearned | None:
+        """What is known of a stage's graph, or of a way to train it."""
         for known in self.stages:
-            if (known.stage, known.warm_up) == (stage, warm_up):
+            if (known.stage, known.warm_up, known.way) == (stage, warm_up, way):
                 return known
         return None
 
@@ -102,21 +111,15 @@ def learn(state: Learned, task: Task, choice: Choice, outcome: Outcome) -> Learn
     state = dataclasses.replace(
         state,
         overruns=_overruns(state, task, choice, outcome, costs.get("train")),
-        stages=_stages(state, task, outcome, costs.get("train")),
+        stages=_stages(state, task, choice, outcome, costs.get("train")),
         codecs=_codecs(state, choice, outcome, costs.get("encode")),
         fruitless=0 if outcome.delivered else state.fruitless + 1,
         stage=outcome.stage,
         codec=choice.codec,
+        way=choice.way,
         examples=outcome.examples or state.examples,
     )
-    up, down = costs.get("upload"), costs.get("download")
-    return dataclasses.replace(
-        state,
-        up_joules_a_byte=_a_byte(state.up_joules_a_byte, up, outcome.upload_bytes),
-        down_joules_a_byte=_a_byte(
-            state.down_joules_a_byte, down, None if down is None else down.received_bytes
-        ),
-    )
+    return _with_transfers(state, outcome.costs)
 
 
 def mean(samples: tuple[float, ...]) -> float | None:
@@ -127,7 +130,7 @@ def mean(samples: tuple[float, ...]) -> float | None:
 def _overruns(
     state: Learned, task: Task, choice: Choice, outcome: Outcome, train: Cost | None
 ) -> tuple[float, ...]:
-    known = state.of_stage(choice.stage, warm_up=task.warm_up)
+    known = state.of_stage(choice.stage, warm_up=task.warm_up, way=choice.way)
     expected = None if known is None else mean(known.seconds_a_step)
     if expected is None or train is None or not outcome.steps:
         return state.overruns
@@ -136,18 +139,31 @@ def _overruns(
 
 
 def _stages(
-    state: Learned, task: Task, outcome: Outcome, train: Cost | None
+    state: Learned, task: Task, choice: Choice, outcome: Outcome, train: Cost | None
 ) -> tuple[StageLearned, ...]:
     if train is None or not outcome.steps or train.seconds <= 0:
         return state.stages
-    old = state.of_stage(outcome.stage, warm_up=task.warm_up)
-    old = old or StageLearned(stage=outcome.stage, warm_up=task.warm_up)
+    old = state.of_stage(outcome.stage, warm_up=task.warm_up, way=choice.way)
+    old = old or StageLearned(stage=outcome.stage, warm_up=task.warm_up, way=choice.way)
     new = dataclasses.replace(
         old,
         seconds_a_step=_pushed(old.seconds_a_step, train.seconds / outcome.steps),
-        joules_a_step=_pushed(old.joules_a_step, (train.energy_j or 0.0) / outcome.steps),
+        joules_a_step=_pushed(old.joules_a_step, _joules(train) / outcome.steps),
+        peak_bytes=_least(
+            old.peak_bytes, None if outcome.after is None else outcome.after.resident_bytes
+        ),
     )
     return (new, *(known for known in state.stages if known is not old))
+
+
+def _joules(cost: Cost) -> float:
+    """Estimates of the processor's joules know nothing of what the radio takes."""
+    radio_j = None if cost.energy_method in {"measured", "integrated"} else cost.radio_j
+    return (cost.energy_j or 0.0) + (radio_j or 0.0)
+
+
+def _least(old: int | None, new: int | None) -> int | None:
+    return min((size for size in (old, new) if size), default=None)
 
 
 def _codecs(
@@ -161,13 +177,19 @@ def _codecs(
     return (seen, *others)[:MOST_CODECS]
 
 
-def _a_byte(
-    samples: tuple[float, ...], cost: Cost | None, size_bytes: int | None
-) -> tuple[float, ...]:
-    if cost is None or not size_bytes:
-        return samples
-    joules = cost.radio_j if cost.energy_j is None else cost.energy_j
-    return _pushed(samples, (joules or 0.0) / size_bytes)
+def _with_transfers(state: Learned, costs: tuple[Cost, ...]) -> Learned:
+    transfers = [cost for cost in costs if cost.phase in {"download", "upload"}]
+    rates = [_joules(cost) / cost.seconds for cost in transfers if cost.seconds > 0]
+    watts = min((rate for rate in rates if rate > 0), default=0.0)
+    if watts == 0.0:
+        return state
+    spent_j = sum(_joules(cost) for cost in costs if cost.phase != "train")
+    moving_j = watts * sum(cost.seconds for cost in transfers)
+    return dataclasses.replace(
+        state,
+        transfer_watts=_pushed(state.transfer_watts, watts),
+        overhead_j=_pushed(state.overhead_j, spent_j - moving_j),
+    )
 
 
 def _pushed(samples: tuple[float, ...], value: float) -> tuple[float, ...]:

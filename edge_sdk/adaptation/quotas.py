@@ -41,14 +41,26 @@ class Quotas:
     bytes_per_month: int | None = None
     """HTTP bodies in both directions."""
     joules_per_day: float | None = None
+    memory_bytes: int | None = None
+    """That the process may hold: a policy then takes no way of training that is expected to need
+    more. Nothing enforces it; see `docs/adaptation.md`."""
 
     def __post_init__(self) -> None:
         if (self.bytes_per_month or 0) < 0 or (self.joules_per_day or 0) < 0:
             raise Misuse("a quota below 0")
+        if self.memory_bytes is not None and self.memory_bytes <= 0:
+            raise Misuse(f"a memory limit of {self.memory_bytes} bytes")
+
+    @property
+    def meters(self) -> bool:
+        """Whether what is used has to be counted."""
+        return self.bytes_per_month is not None or self.joules_per_day is not None
 
     def left(self, usage: Usage, now: Reading) -> Reading:
         """`now` with what is left of each quota."""
         size, joules = self.bytes_per_month, self.joules_per_day
+        if self.memory_bytes is not None:
+            now = dataclasses.replace(now, memory_limit_bytes=self.memory_bytes)
         if size is None and joules is None:
             return now
         usage = at_time(usage, now)

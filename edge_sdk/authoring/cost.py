@@ -17,6 +17,14 @@ def compute_of(nodes: Iterable[Node], types: Types) -> int:
     return sum(_compute(node, types) for node in nodes)
 
 
+def kept_of(nodes: Iterable[Node], types: Types) -> int:
+    """Elements that `nodes` write for one example, open sizes counted as 1.
+
+    An upper estimate of what a backward pass needs of them.
+    """
+    return sum(elements_of(types[name]) for node in nodes for name in node.outputs if name in types)
+
+
 def elements_of(kind: Type) -> int:
     """Elements of a value for one example, open sizes counted as 1."""
     return math.prod(_sizes(kind))

@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from edge_sdk.authoring.builder import Builder
+from edge_sdk.authoring.cost import kept_of
 from edge_sdk.authoring.cuts import Cut, block_ends, choose_split, cut_named, find_cuts
 from edge_sdk.authoring.graph import Array, Dimension, Graph, Node, Type, needed_for
 from edge_sdk.authoring.losses import Loss
@@ -70,7 +71,8 @@ def make_split(
         forward, fed = forward_part(part)
         graphs = (to_model(forward, inputs=fed), to_model(update.graph, inputs=update.inputs))
         made.append(_part(update, positions, *graphs))
-    return SplitParts(cuts=tuple(map(_spec, chosen)), parts=tuple(made))
+    kept = tuple(kept_of(part.nodes, part.types) for part in parts)
+    return SplitParts(cuts=tuple(map(_spec, chosen)), parts=tuple(made), kept=kept)
 
 
 def _chosen(graph: Graph, names: Sequence[str]) -> tuple[Cut, ...]:

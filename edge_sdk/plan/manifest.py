@@ -113,6 +113,13 @@ class SplitSpec:
     cuts: Annotated[tuple[TensorSpec, ...], Field(min_length=1, max_length=2)]
     """Tensors handed from part to part."""
     parts: Annotated[tuple[PartSpec, ...], Field(min_length=2, max_length=3)]
+    kept: Annotated[tuple[Count, ...], Field(min_length=2, max_length=3)] | None = None
+    """Numbers that the graphs write for each example, of each part's forward pass: an upper
+    estimate of what it keeps for its backward pass. None where the author did not tell."""
+
+    @model_serializer(mode="wrap")
+    def _brief(self, write: SerializerFunctionWrapHandler) -> dict[str, object]:
+        return _without_empty(write(self), "kept")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
@@ -173,6 +180,8 @@ class Manifest:
     def _check_split(self, split: SplitSpec) -> None:
         if len(split.parts) != len(split.cuts) + 1:
             raise ValueError("a split has one part more than cuts")
+        if split.kept is not None and len(split.kept) != len(split.parts):
+            raise ValueError("a split tells what each of its parts keeps, or of none")
         trained = [position for part in split.parts for position in part.parameters]
         if len(set(trained)) < len(trained):
             raise ValueError("two parts of a split train one parameter")

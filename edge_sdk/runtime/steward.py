@@ -93,7 +93,7 @@ class Steward:
     def look(self) -> Reading:
         """A reading now, with the link's goodput and what quotas leave; what was used counts."""
         now = self._sensor.read()
-        if self._last is not None and self._quotas != Quotas():
+        if self._last is not None and self._quotas.meters:
             self._usage = used(self._usage, self._last, now)
         self._last = now
         if now.goodput is None and (goodput := self._links.goodput()) is not None:

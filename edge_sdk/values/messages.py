@@ -22,6 +22,7 @@ from edge_sdk.values.scalars import (
     Token,
     Way,
 )
+from edge_sdk.values.splitting import SplitOffer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
@@ -103,10 +104,13 @@ class Task:
     ways: Annotated[tuple[Way, ...], Field(min_length=1, max_length=2)] = ("full",)
     """Whether the device may train whole, split with the server, or either; preferred first."""
     download_bytes: Count | None = None
-    """Model bytes the device would have to fetch for `stage`, from what it said it holds."""
+    """Model bytes the device would have to fetch for `stage`, from what it said it holds; of the
+    way `split` `split.download_bytes` tells."""
     stage_sizes: Annotated[tuple[Count, ...], Field(max_length=255)] = ()
     """Parameters that an update carries, for each of the plan's stages up to `stage`, the smallest
     first; empty: not told."""
+    split: SplitOffer | None = None
+    """What the way `split` would cost; None where it is not offered, or by older servers."""
     rotation_seed: Seed | None = None
     """Seed of the rotation that all updates of the round share, for codecs that share one."""
     report_costs: bool = True

@@ -81,6 +81,8 @@ class Reading:
     """What the owner's quota leaves for now; None without a quota."""
     joules_left: Joules | None = None
     """What the owner's quota leaves for now; None without a quota."""
+    memory_limit_bytes: Count | None = None
+    """Most memory this process may hold, by its owner; None without a limit."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)

@@ -54,3 +54,23 @@ class SplitEnded:
     examples: Count
     loss: float | None = None
     """Mean over the examples."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
+class SplitOffer:
+    """What the split way of a task costs the device, against training whole; in a `Task`."""
+
+    parameters: Count
+    """Numbers that an update of the device's parts carries."""
+    download_bytes: Count | None = None
+    """Model bytes the device would have to fetch for its parts; None where that is not known."""
+    batch_up_bytes: Count
+    """Sent for a batch of the task's size: activations and targets, or gradients at a second cut.
+    At most, where that depends on the activations."""
+    batch_down_bytes: Count
+    batch_messages: Annotated[int, Field(ge=1, le=2)] = 1
+    """Sent for a batch, each waiting for its answer."""
+    working_bytes: Count
+    """Estimate of the memory that training the device's parts takes beyond the program's."""
+    full_working_bytes: Count
+    """Estimate of the same for training whole."""
