@@ -407,7 +407,7 @@ class _KeptPolicy:
 
 
 class _LightState(StateFolder):
-    """A device's state with identity, plan and model in memory; the rest stands on disk, once there."""
+    """A device's state with identity, plan and model in memory; the rest is on disk, once there."""
 
     def __init__(self, path: Path, plan: Plan) -> None:
         super().__init__(path, URL)
