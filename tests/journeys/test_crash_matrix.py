@@ -40,9 +40,11 @@ async def prepared(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
 class Run:
     """One run from the prepared state, with a server that may die once."""
 
-    def __init__(self, prepared: Prepared, folder: Path, *, fatal: int) -> None:
+    def __init__(
+        self, prepared: Prepared, folder: Path, *, fatal: int, options: Sequence[str] = OPTIONS
+    ) -> None:
         self._prepared = prepared
-        self._server = ServerProcess(prepared.plan_file, folder, OPTIONS)
+        self._server = ServerProcess(prepared.plan_file, folder, options)
         shutil.copytree(prepared.state, folder / "state")
         self.trace = folder / "moments.txt"
         self._fatal = fatal
@@ -53,9 +55,7 @@ class Run:
         """All rounds; every file of every version, and of devices' memories."""
         try:
             self._start_fatal()
-            for number in range(ROUNDS):
-                for device, identity in enumerate(self._prepared.devices):
-                    await self._participate(device, identity, number)
+            await self.play()
             await self._insist(self._prepared.devices[0], _until_finished)
         finally:
             self._server.kill()
@@ -66,6 +66,12 @@ class Run:
             if file.suffix != ".partial"
         ]
         return [file.name.encode() + file.read_bytes() for file in sorted(files)]
+
+    async def play(self) -> None:
+        """All rounds."""
+        for number in range(ROUNDS):
+            for device, identity in enumerate(self._prepared.devices):
+                await self._participate(device, identity, number)
 
     def _start_fatal(self) -> None:
         try:
