@@ -240,7 +240,7 @@ class Device:
             at_s=virtual_loop().time(),
             cpu_s=self.power.train_s,
             energy_j=self.power.energy_j,
-            energy_method="estimated",
+            energy_method="measured",  # by a meter that sees board and radio, as a HAT does
             sent_bytes=self._meter.sent_bytes,
             received_bytes=self._meter.received_bytes,
             battery=self.power.charge,
@@ -415,7 +415,8 @@ class _LightState(StateFolder):
         self.replica = Replica(None)
         self._plan = plan
         self._has_plan = False
-        self._identity: Enrolled | None = None
+        self._enrolled: Enrolled | None = None
+        self._since: float | None = None
 
     def acquire(self) -> None:
         """Nobody else has it."""
@@ -424,14 +425,16 @@ class _LightState(StateFolder):
         """As above."""
 
     def load_identity(self) -> Enrolled | None:
-        return self._identity
+        return self._enrolled
+
+    def token_since(self) -> float | None:
+        return self._since
 
     def save_identity(self, enrolled: Enrolled, *, at: float | None = None) -> None:
-        del at
-        self._identity = enrolled
+        self._enrolled, self._since = enrolled, at
 
     def forget_identity(self) -> None:
-        self._identity = None
+        self._enrolled = None
 
     def attempt(self) -> str:
         return f"simulated-attempt-{self.path.name}"
