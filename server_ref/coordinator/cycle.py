@@ -218,7 +218,7 @@ class Cycle:
             current.state = settled
         published = settled.phase is Phase.PUBLISHED or back_to is not None
         self.model_version += published
-        self._count_end(made_version=published)
+        self._count_end(made_version=published, declined=settled.is_declined())
         if self.fruitless >= PATIENT_ROUNDS:
             self._complain(current.last_trouble)
         took_s = self._parts.outside.wall_s() - self.current_opened_at
@@ -242,9 +242,12 @@ class Cycle:
         done = [job for number, job in current.jobs.items() if number not in kept]
         await self._in_thread(partial(_close_logs, done))
 
-    def _count_end(self, *, made_version: bool, over: bool = True) -> None:
-        if over:
-            self.fruitless = 0 if made_version else self.fruitless + 1
+    def _count_end(self, *, made_version: bool, over: bool = True, declined: bool = False) -> None:
+        """What all devices declined may bring about a recess, but does not lengthen it."""
+        if made_version:
+            self.fruitless = 0
+        elif over and not (declined and self.fruitless >= PATIENT_ROUNDS):
+            self.fruitless += 1
 
     def _recess_s(self) -> float:
         return recess_s(fruitless=self.fruitless, pace_s=self._parts.settings.pace_s)

@@ -146,6 +146,12 @@ class Round:
         members = [(d, m) for d, m in self.members.items() if m.standing in COUNTED]
         return sorted(members, key=lambda pair: pair[1].order or 0)
 
+    def is_declined(self) -> bool:
+        """Whether everybody who came gave the place back: nothing failed, nobody had the means."""
+        return bool(self.members) and all(
+            member.standing is Standing.DECLINED for member in self.members.values()
+        )
+
     def staleness(self, member: Member) -> int:
         """Versions published since the one that a member trains from."""
         return 0 if member.origin is None else self.model_version - member.origin.version

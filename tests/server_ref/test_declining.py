@@ -90,6 +90,17 @@ async def test_rounds_that_come_to_nothing_lead_to_a_pause_that_is_told(
         assert (following.round, following.model_version) == (PATIENT_ROUNDS + 2, 1)
 
 
+async def test_declining_does_not_lengthen_the_pause_that_it_led_to(tmp_path: Path) -> None:
+    time = ManualTime()
+    outside = Surroundings(now_s=time.now_s)
+    async with serving(tmp_path, outside=outside, pace_s=10, cohort=1) as at, device(at, 0) as a:
+        for _ in range(PATIENT_ROUNDS + 4):
+            time.at_s += recess_s(fruitless=PATIENT_ROUNDS, pace_s=10)
+            await decline(a, await a.task(), why="25 s expected at the least, 18 s to spend")
+        time.at_s += recess_s(fruitless=PATIENT_ROUNDS, pace_s=10)
+        assert (await a.task()).round == PATIENT_ROUNDS + 5
+
+
 def test_pauses_grow_up_to_an_hour_and_begin_when_patience_ends() -> None:
     pauses = [recess_s(fruitless=n, pace_s=5) for n in range(40)]
     assert pauses[: PATIENT_ROUNDS + 1] == [0.0] * PATIENT_ROUNDS + [160.0]
