@@ -4,9 +4,12 @@ import asyncio
 import contextlib
 import dataclasses
 import math
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from concurrent.futures import Future
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import pytest
@@ -14,8 +17,11 @@ import pytest
 from edge_sdk.errors import Misuse, Reason, Refused
 from edge_sdk.values import CheckIn, Decline, Finished, Task, Vector, Wait
 from server_ref.app import Listening
+from server_ref.coordinator import Surroundings
+from server_ref.store import Change, Connection, Database
 from tests.server_ref.serving import (
     DIMENSION,
+    ManualTime,
     ScriptedDevice,
     delta,
     device,
@@ -23,6 +29,8 @@ from tests.server_ref.serving import (
     small_plan,
     unpack_snapshot,
 )
+
+T = TypeVar("T")
 
 DEVICES = 5
 TERMS: dict[str, object] = {
@@ -72,7 +80,12 @@ async def model(one: ScriptedDevice, run: str, version: int) -> Vector:
 
 
 async def until_version(at: Listening, version: int) -> None:
-    while (await at.opened.coordinator.summary()).model_version < version:  # noqa: ASYNC110 - polls as an operator would
+    """When that is published and the next buffer is open, or the run is finished."""
+    while True:
+        run = await at.opened.coordinator.summary()
+        goes_on = run.state == "finished" or run.rounds[-1].state == "open"
+        if run.model_version >= version and goes_on:
+            return
         await asyncio.sleep(0.01)
 
 
@@ -275,3 +288,100 @@ async def test_what_does_not_go_together_is_refused_at_the_start(
     with pytest.raises(Misuse, match=f"(?i){said}"):
         async with serving(tmp_path, **(TERMS | changes)):  # type: ignore[arg-type]  # settings
             pass
+
+
+# ------------------------------------------------------------------ while a buffer ends
+
+
+class SlowTransactions(Database):
+    """Holds the end of a round back until it is told to go on."""
+
+    def __init__(self, path: Path, gate: threading.Event) -> None:
+        self._gate = gate
+        super().__init__(path)
+
+    def write(self, change: Change[T]) -> "Future[T]":
+        """See `Database.write`."""
+
+        def gated(connection: Connection) -> T:
+            result = change(connection)
+            if getattr(change, "__name__", "") == "mark":
+                assert self._gate.wait(20)
+            return result
+
+        return super().write(gated)
+
+
+async def test_chunks_and_commits_of_others_pass_over_the_end_of_a_buffer(tmp_path: Path) -> None:
+    gate = threading.Event()
+    outside = Surroundings(open_database=lambda path: SlowTransactions(path, gate))
+    async with (
+        serving(tmp_path, outside=outside, **TERMS) as at,  # type: ignore[arg-type]  # settings
+        device(at, 0) as slow,
+        device(at, 1) as a,
+        device(at, 2) as b,
+    ):
+        old = await slow.task()
+        frames = slow.frames(old)
+        await slow.transport.upload(old, frames[:1])
+        await buffer_of(a, b)  # it is closing now, and stays so
+        assert (await slow.transport.upload(old, frames[1:])).held == ((0, len(frames)),)
+        committing = asyncio.ensure_future(slow.commit(old, frames))
+        await asyncio.sleep(0.1)
+        assert not committing.done(), "which buffer it counts in is not known yet"
+        gate.set()
+        assert (await committing).round == 1
+        summary = await at.opened.coordinator.summary()
+        assert [(r.state, r.committed) for r in summary.rounds] == [("published", 2), ("open", 1)]
+
+
+async def test_after_a_roll_back_nobody_goes_on_from_what_was_undone(tmp_path: Path) -> None:
+    life = Life(tmp_path)
+    async with life.server() as (at, (slow, a, b, c, _)):
+        old = await slow.task()
+        await slow.transport.upload(old, slow.frames(old)[:1])
+        await buffer_of(a, b)
+        await until_version(at, 1)
+        await c.task()
+        await at.opened.coordinator.desk.roll_back(0)
+        with pytest.raises(Refused) as refused:
+            await slow.transport.upload(old, slow.frames(old)[1:])
+        assert refused.value.reason is Reason.STALE_MODEL
+    async with life.server() as (at, (slow, *_)):
+        with pytest.raises(Refused) as refused:
+            await slow.transport.upload(old, slow.frames(old)[1:])
+        assert refused.value.reason is Reason.STALE_MODEL
+        assert ((await slow.task()).round, (await slow.task()).model_version) == (3, 2)
+
+
+async def test_a_stopped_run_does_not_wait_for_ever_for_a_buffer_to_fill(tmp_path: Path) -> None:
+    time = ManualTime()
+    async with (
+        serving(tmp_path, outside=Surroundings(now_s=time.now_s), **TERMS) as at,  # type: ignore[arg-type]  # settings
+        device(at, 0) as gone,
+        device(at, 1) as other,
+    ):
+        await gone.task()
+        await at.opened.coordinator.desk.stop()
+        assert (await at.opened.coordinator.summary()).rounds[-1].state == "open"
+        time.at_s += 601
+        end = await other.transport.check_in(CheckIn(wait_s=5))
+        assert isinstance(end, Finished)
+
+
+async def test_a_round_takes_its_devices_into_a_buffer_only_if_it_was_one(tmp_path: Path) -> None:
+    async with Life(tmp_path, max_staleness=0).server() as (_, devices):
+        old = await devices[0].task()
+        await devices[0].transport.upload(old, devices[0].frames(old)[:1])
+        tokens = [one.token for one in devices]
+    async with (
+        serving(tmp_path, **TERMS) as at,  # type: ignore[arg-type]  # settings
+        device(at, 0, token=tokens[0]) as slow,
+        device(at, 1, token=tokens[1]) as a,
+        device(at, 2, token=tokens[2]) as b,
+    ):
+        await buffer_of(a, b)  # the open round keeps its terms
+        await until_version(at, 1)
+        with pytest.raises(Refused):
+            await slow.transport.upload(old, slow.frames(old)[1:])
+        assert (await slow.task()).round == 2

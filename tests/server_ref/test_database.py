@@ -86,6 +86,39 @@ def test_a_folder_of_the_first_form_is_brought_up_to_date(path: Path) -> None:
     database.close()
 
 
+def test_updates_and_late_costs_of_older_folders_are_kept(path: Path) -> None:
+    before = next(n for n, (name, _) in enumerate(MIGRATIONS) if name.startswith("updates that"))
+    old = sqlite3.connect(path, isolation_level=None)
+    old.execute("CREATE TABLE migrations (number INTEGER PRIMARY KEY, name TEXT) STRICT")
+    for number, (name, statements) in enumerate(MIGRATIONS[:before]):
+        old.executescript(statements)
+        old.execute("INSERT INTO migrations VALUES (?, ?)", (number, name))
+    old.execute(
+        "INSERT INTO devices (device, token_hash, facts, enrolled_at) VALUES ('a','h','{}',1)"
+    )
+    old.execute("INSERT INTO runs VALUES ('r', 'p', 1, 1.0)")
+    old.execute(
+        "INSERT INTO rounds (run, round, state, model_version, terms, opened_at)"
+        " VALUES ('r', 1, 'open', 0, '{}', 1.0)"
+    )
+    old.execute("INSERT INTO admissions (run, round, device) VALUES ('r', 1, 'a')")
+    old.execute("INSERT INTO updates VALUES ('r', 1, 'a', 0, 0, '[[0,2]]', 2, 9, 'sign', NULL, 0)")
+    old.execute("INSERT INTO late_costs VALUES ('r', 1, 'a', '{}')")
+    old.close()
+    database = Database(path)
+    (update,) = database.read(lambda c: records.updates(c, "r", 1))
+    assert (update.device, update.chunks, update.examples, update.origin) == (
+        "a",
+        ((0, 2),),
+        9,
+        None,
+    )
+    late = database.read(lambda c: c.execute("SELECT device FROM late_costs").fetchall())
+    assert [row[0] for row in late] == ["a"]
+    assert database.read(lambda c: c.execute("PRAGMA foreign_key_check").fetchall()) == []
+    database.close()
+
+
 def test_a_change_that_raises_is_undone_alone(path: Path) -> None:
     database = Database(path)
     database.write(lambda c: identities.add_join_token(c, "j", uses=3, expires_at=9)).result()
