@@ -1,5 +1,7 @@
 """Decode straight into a sum, chunk by chunk: no dense vector per sender."""
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -30,8 +32,10 @@ def decode_onto(
 
     Raises:
         Malformed: the payload breaks the format or does not fit `place`.
-        Misuse: `onto` or `covered` is not float64 of the place's dimension.
+        Misuse: `onto` or `covered` is not float64 of the place's dimension, or `weight` not finite.
     """
+    if not math.isfinite(weight):
+        raise Misuse(f"weight {weight}")
     for array in (onto,) if covered is None else (onto, covered):
         if array.dtype != np.float64 or array.shape != (place.dimension,):
             raise Misuse(f"sum of {array.dtype} {array.shape}, need float64 ({place.dimension},)")

@@ -72,7 +72,7 @@ Codes = NDArray[np.int64]
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class EdenEntropy:
-    """Unbiased; error .552, .101, .024, .0060 of the squared norm at 1, 2, 3, 4 bits on the wire."""
+    """Unbiased; error .552, .101, .024, .0060 of the squared norm at 1, 2, 3, 4 wire bits."""
 
     rate: float
     """Wire bits per coordinate, frame headers included, 0.05 to 8."""

@@ -52,3 +52,12 @@ def test_a_sum_of_another_size_or_type_is_misuse() -> None:
         decode_onto(Float32(), payload, place, onto=np.zeros(11), weight=1.0)
     with pytest.raises(Misuse):
         decode_onto(Float32(), payload, place, onto=np.zeros(10), weight=1.0, covered=np.zeros(9))
+
+
+@pytest.mark.parametrize("weight", [float("nan"), float("inf"), -float("inf")])
+def test_a_weight_that_is_no_number_does_not_poison_the_sum(weight: float) -> None:
+    onto = np.zeros(4)
+    payload = np.ones(4, "<f4").tobytes()
+    with pytest.raises(Misuse):
+        decode_onto(Float32(), payload, Place(4, 0, 1, 0), onto=onto, weight=weight)
+    assert not onto.any()
