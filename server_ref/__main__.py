@@ -86,11 +86,16 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _add_aggregation(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument_group("compression with memory, and the server's step").add_argument
-    add("--downlink-speed", type=float, metavar="S", help="default: fitted to each version")
+    add("--downlink-speed", type=float, metavar="SHARE", help="default: fitted to each version")
     add("--keep-versions", type=int, metavar="N", help="whose files are kept (default 50)")
     add("--keep-logs", type=int, metavar="N", help="ended rounds with their chunks (default 1)")
     add("--memory", choices=["none", "error-feedback", "artemis"], help="of devices")
-    add("--memory-speed", type=float, metavar="S", help="of Artemis memories (default: by codec)")
+    add(
+        "--memory-speed",
+        type=float,
+        metavar="ALPHA",
+        help="of Artemis memories (default: by codec)",
+    )
     add("--forget-after", type=int, dest="forget_after_rounds", metavar="ROUNDS", help="memories")
     add("--weighing", choices=["examples", "error", "equal"], help="what updates count by")
     add(

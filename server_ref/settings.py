@@ -327,6 +327,8 @@ def load_settings(flags: dict[str, object], *, config: Path | None = None) -> Se
         return FromFile(**flags)  # type: ignore[arg-type]  # checked by pydantic
     except ValidationError as error:
         problems = error.errors(include_url=False, include_input=False)
+        if any(one["type"] == "missing" and one["loc"] == ("plan",) for one in problems):
+            raise Misuse("no plan is given: name its file, here or as plan in --config") from None
         lines = [_sentence(one) for one in problems]
         raise Misuse("; ".join(lines).replace("Value error, ", "")) from None
     except tomllib.TOMLDecodeError as error:

@@ -2,6 +2,7 @@
 
 import argparse
 import difflib
+import os
 import re
 import sys
 from collections.abc import Callable, Sequence
@@ -44,18 +45,29 @@ def main(argv: Sequence[str] | None = None) -> int:
     return run_command(known[name].load(), arguments[1:])
 
 
+class _Parser(argparse.ArgumentParser):
+    """One whose errors are one line: the flags of a long usage would hide it."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
+
+
 def run_command(command: Command, arguments: Sequence[str], *, prog: str = "") -> int:
     """Parse `arguments` for one command and run it; errors become one line on stderr."""
     prog = prog or f"edge-sdk {command.name}"
-    parser = argparse.ArgumentParser(prog=prog, description=command.summary)
+    parser = _Parser(prog=prog, description=command.summary)
     command.add_arguments(parser)
     try:
         return command.run(_parsed(parser, arguments))
     except EdgeError as error:
         print(f"{prog}: {type(error).__name__.lower()}: {error}", file=sys.stderr)
         return 1
+    except BrokenPipeError:  # whoever read the output, such as `head`, has had enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except OSError as error:
-        print(f"{prog}: {error.strerror}: {error.filename}", file=sys.stderr)
+        where = "" if error.filename is None else f": {error.filename}"
+        print(f"{prog}: {error.strerror or error}{where}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130

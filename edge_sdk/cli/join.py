@@ -26,7 +26,9 @@ def add_device_arguments(parser: argparse.ArgumentParser) -> None:
         help="join token, needed the first time only (default: EDGE_SDK_JOIN_TOKEN, which keeps it "
         "out of process lists)",
     )
-    parser.add_argument("--data", type=Path, required=True, metavar="FILE.npz")
+    parser.add_argument(
+        "--data", type=Path, required=True, metavar="FILE.npz", help="examples: x_train, y_train"
+    )
     parser.add_argument("--user", type=int, help="take only this user's examples (user_train)")
     parser.add_argument("--name", default=platform.node(), help="what the operator sees")
     parser.add_argument("--state", type=Path, help="folder that survives restarts (default: XDG)")

@@ -12,9 +12,10 @@ def sentence(error: Exception) -> str:
         case aiohttp.ClientConnectorDNSError():
             words = "no address is known for this name (is there a network?)"
         case aiohttp.ClientConnectorCertificateError():
-            words = f"its certificate is not trusted: {_plain(error.certificate_error)}"
+            why = _plain(error.certificate_error)
+            words = f"its certificate is not trusted: {why} (is the authority's file given as ca?)"
         case aiohttp.ClientConnectorSSLError():
-            words = f"no TLS connection: {_plain(error.os_error)}"
+            words = f"no TLS connection (is it an http:// address?): {_plain(error.os_error)}"
         case aiohttp.ClientConnectorError():
             words = f"cannot connect: {_plain(error.os_error)}"
         case TimeoutError():  # aiohttp's time-outs are of this class too

@@ -33,6 +33,7 @@ from edge_sdk.protocol import (
     refused_from,
 )
 from edge_sdk.transport.address import checked_base, trust
+from edge_sdk.transport.faults import sentence
 from edge_sdk.values import (
     Costs,
     Device,
@@ -201,8 +202,7 @@ class OperatorClient:
         except (aiohttp.ClientResponseError, aiohttp.InvalidURL) as error:
             raise Malformed(f"{method} {path}: the answer is not HTTP") from error
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            words = str(error) or type(error).__name__
-            raise Unreachable(f"{self._base}: {words}") from error
+            raise Unreachable(f"{self._base}: {sentence(error)}") from error
 
 
 async def _read(response: aiohttp.ClientResponse, limit: int) -> bytes:

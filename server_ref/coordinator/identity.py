@@ -15,8 +15,13 @@ from edge_sdk.errors import Reason, Refused
 
 
 def new_token() -> str:
-    """A fresh token of 43 URL-safe characters."""
-    return secrets.token_urlsafe(32)
+    """A fresh token of 43 URL-safe characters, the first of which is no dash.
+
+    A command line would take a word that begins with one for a flag.
+    """
+    while (token := secrets.token_urlsafe(32)).startswith("-"):
+        pass
+    return token
 
 
 def hash_token(token: str) -> str:

@@ -100,3 +100,16 @@ def test_a_file_that_is_no_toml_is_named(tmp_path: Path) -> None:
     file.write_text("cohort = = 3")
     with pytest.raises(Misuse, match="is no TOML"):
         load_settings(GIVEN, config=file)
+
+
+def test_a_wrong_flag_is_told_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        run_command(COMMAND, ["a.plan", "--memory", "elephant"])  # type: ignore[arg-type]  # same four attributes
+    told = capsys.readouterr().err
+    assert "elephant" in told
+    assert told.count("\n") == 1
+
+
+def test_a_server_without_a_plan_asks_for_one() -> None:
+    with pytest.raises(Misuse, match="no plan is given"):
+        load_settings({})

@@ -10,6 +10,7 @@ from edge_sdk.transport.http import HttpTransport
 from edge_sdk.values import CheckIn, Enrol, Enrolled, Facts
 from server_ref.app import Listening, bound_socket, url_of
 from server_ref.coordinator import Orders, Surroundings
+from server_ref.coordinator.identity import new_token
 from tests.server_ref.serving import device, serving, settings
 
 SECRET = "s" * 43
@@ -126,3 +127,9 @@ def test_the_address_announced_can_be_dialled(host: str, scheme: str, tmp_path: 
         address, port = url.removeprefix(f"{scheme}://").rsplit(":", 1)
         with socket.create_connection((address, int(port)), timeout=10):
             pass
+
+
+def test_tokens_are_no_flags(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = iter(["-abc", "-def", "ghi-"])
+    monkeypatch.setattr("secrets.token_urlsafe", lambda _: next(made))
+    assert new_token() == "ghi-"
