@@ -6,8 +6,8 @@ seconds, joules a step  of each way and stage (and its warm-up): the last five, 
 peak memory             of each way and stage: the least the process was ever seen to have held
 seconds to encode       a coordinate, by family of codecs: the last
 bits on the wire        a coordinate, by spec: the last
-watts of a transfer     of the last five rounds, the lesser of download and upload: a second of moving
-                        bytes, being awake included
+watts of a transfer     of the last five rounds, the lesser of download and upload: a second of
+                        moving bytes, being awake included
 overhead                joules of a round beyond training and those watts for the seconds of its
                         transfers: waiting, encoding, a radio's tail. The median of the last five
 margin of computing     largest of the last five shares by which training and encoding took longer

@@ -28,6 +28,12 @@ def add_condition_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--bytes-per-month", type=float, metavar="N", help="traffic, e.g. 500e6")
     group.add_argument("--joules-per-day", type=float, metavar="N")
     group.add_argument(
+        "--memory-limit",
+        type=float,
+        metavar="MB",
+        help="take no way of training expected to need more, where split is offered",
+    )
+    group.add_argument(
         "--policy",
         choices=("budget", "fixed"),
         default="budget",
@@ -58,10 +64,11 @@ def quotas_of(arguments: argparse.Namespace) -> Quotas:
     Raises:
         Misuse: a quota is negative.
     """
-    size = arguments.bytes_per_month
+    size, memory_mb = arguments.bytes_per_month, arguments.memory_limit
     return Quotas(
         bytes_per_month=None if size is None else int(size),
         joules_per_day=arguments.joules_per_day,
+        memory_bytes=None if memory_mb is None else int(1e6 * memory_mb),
     )
 
 

@@ -24,6 +24,8 @@ from edge_sdk.values import Place
 MOST_CHUNK_BYTES = 1 << 28
 """Room for the one chunk; the limit of a message's payload."""
 
+SAMPLE_NUMBERS = 1 << 14
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class RowsCodec:
@@ -38,6 +40,19 @@ class RowsCodec:
         if isinstance(self._inner, ProductQuantizer):
             return WIRE_ID, 0
         return frame_ids(self._inner)
+
+    def expected_bytes(self, examples: int, numbers: int) -> int:
+        """Size of the payload of so many rows.
+
+        The most it can be of a product quantizer; of other codecs that of a sample of normal
+        values, scaled.
+        """
+        if isinstance(self._inner, ProductQuantizer):
+            return self._inner.plain_bytes(examples, numbers)
+        size = examples * numbers
+        sample = min(size, SAMPLE_NUMBERS)
+        values = np.random.default_rng(0).standard_normal((1, sample), np.float32)
+        return -(-len(self.encode(values, seed=0)) * size // sample)
 
     def encode(self, rows: Rows, *, seed: int) -> bytes:
         """The payload of `rows`, float32 of shape (examples, numbers).

@@ -3,6 +3,7 @@
 import dataclasses
 
 from edge_sdk.plan import Plan
+from edge_sdk.plan.split import DEVICE_PARTS
 from edge_sdk.runtime.phases import PhaseLog
 from edge_sdk.runtime.spool import TrainedUpdate
 from edge_sdk.runtime.workbench import layout_sent
@@ -32,7 +33,8 @@ class Attempt:
         """How it ended: with this update or none, delivered or not."""
         dimension: int | None = None
         if plan is not None:
-            dimension = layout_sent(plan, self.choice.stage, warm_up=self.task.warm_up).size
+            stage = DEVICE_PARTS if self.choice.way == "split" else self.choice.stage
+            dimension = layout_sent(plan, stage, warm_up=self.task.warm_up).size
         return Outcome(
             took_part=True,
             delivered=delivered,

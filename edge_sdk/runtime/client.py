@@ -82,6 +82,8 @@ class Client:
         seed: of the retry jitter; drawn by default.
         eligibility: when this device may work; by default always, unless it is too hot.
         quotas: what it may use of the owner's traffic and energy.
+        memory_limit: bytes this process may hold; shorthand for `Quotas.memory_bytes`. A way of
+            training expected to need more is not taken.
         policy: decides what to do with a task; a `BudgetPolicy` by default.
         sensor, transport, clock: see `edge_sdk.interfaces`.
         engine: makes the engine for one stage of a plan, or for its warm-up.
@@ -107,6 +109,7 @@ class Client:
         seed: int | None = None,
         eligibility: Eligibility | None = None,
         quotas: Quotas | None = None,
+        memory_limit: int | None = None,
         policy: Policy[State] | None = None,
         sensor: Sensor | None = None,
         engine: MakeEngine | None = None,
@@ -135,7 +138,7 @@ class Client:
             sensor=sensor or self._own_sensor or ProcessSensor(self._meter),
             links=self._links,
             eligibility=eligibility or Eligibility(),
-            quotas=quotas or Quotas(),
+            quotas=_limited(quotas or Quotas(), memory_limit),
             books=self._folder.books,
         )
         self._bench = Workbench(
@@ -385,6 +388,12 @@ class Client:
             now_s=self._clock.now_s(),
         )
         self._steward.ended(task, attempt.choice, outcome)
+
+
+def _limited(quotas: Quotas, memory_limit: int | None) -> Quotas:
+    return (
+        quotas if memory_limit is None else dataclasses.replace(quotas, memory_bytes=memory_limit)
+    )
 
 
 def _training_s(task: Task, choice: Choice) -> float:

@@ -155,9 +155,14 @@ class Steward:
         return dataclasses.replace(task, stage_sizes=known[1])
 
     def _expected_bytes(self, task: Task, choice: Choice) -> int:
+        bits = forecast(choice.codec).bits
+        if choice.way == "split" and task.split is not None:
+            steps = choice.most_steps or 1
+            moved = steps * (task.split.batch_up_bytes + task.split.batch_down_bytes)
+            return (task.split.download_bytes or 0) + moved + int(bits * task.split.parameters / 8)
         sizes = self._sized(task).stage_sizes
         size = sizes[choice.stage] if choice.stage < len(sizes) else 0
-        return (task.download_bytes or 0) + int(forecast(choice.codec).bits * size / 8)
+        return (task.download_bytes or 0) + int(bits * size / 8)
 
     # ------------------------------------------------------------------ learning
 

@@ -1,12 +1,14 @@
 """What every call needs of the run."""
 
 import asyncio
+import dataclasses
 import logging
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
 from edge_sdk.errors import Reason, Refused
+from edge_sdk.plan.split import DEVICE_PARTS
 from edge_sdk.values import (
     CheckIn,
     Commit,
@@ -30,9 +32,11 @@ from server_ref.coordinator.labels import stands_for
 from server_ref.coordinator.limits import most_chunks, most_update_bytes, pause_s
 from server_ref.coordinator.parts import RunParts
 from server_ref.coordinator.shelf import Shelf
+from server_ref.coordinator.split_offers import split_offer
 from server_ref.coordinator.splitting import Splitting
 from server_ref.coordinator.summary import summarise
 from server_ref.downlink import derive_seed
+from server_ref.settings import Terms
 from server_ref.store import Connection, identities, memories, records
 from server_ref.store.records import UpdateRow
 
@@ -241,7 +245,8 @@ class Coordinator:
         job = current.job_of(device)
         if job is not None and job is not current.job:  # on record with the round it is from
             size = self.shelf.bytes_for(request, job.version, job.terms.stage)
-            return current.task(device, download_bytes=size)
+            task = current.task(device, download_bytes=size)
+            return self._with_split(task, job.terms, request)
         admitted = device in current.recorded_admissions
         before = current.memory_rounds.get(device)
         base = self._memory_base(current, device, request)
@@ -261,7 +266,16 @@ class Coordinator:
             del current.memory_rounds[device]
         terms = current.parts.terms
         size = self.shelf.bytes_for(request, current.state.model_version, terms.stage)
-        return current.task(device, download_bytes=size)
+        task = current.task(device, download_bytes=size)
+        return self._with_split(task, terms, request)
+
+    def _with_split(self, task: Task, terms: Terms, request: CheckIn) -> Task:
+        """The task with what the way `split` costs, where it is offered."""
+        if "split" not in task.ways:
+            return task
+        size = self.shelf.bytes_for(request, task.model_version, DEVICE_PARTS)
+        offer = split_offer(self._parts.plan, terms, download_bytes=size)
+        return dataclasses.replace(task, split=offer)
 
     def _record_offer(
         self, number: int, device: str, base: int | None, small: bool, connection: Connection

@@ -14,12 +14,13 @@ from edge_sdk.authoring.cuts import find_cuts
 from edge_sdk.authoring.training import forward_graph
 from edge_sdk.datasets import ArrayDataset
 from edge_sdk.engines.onnxruntime import OnnxRuntimeEngine
-from edge_sdk.engines.split import SplitTerms
+from edge_sdk.engines.split import SplitTerms, default_activations
 from edge_sdk.engines.split_device import DeviceHalf
 from edge_sdk.engines.split_parts import PartEngine
+from edge_sdk.engines.split_server import Progress, ServerHalf
 from edge_sdk.errors import Reason, Refused, Unreachable
 from edge_sdk.plan import Plan
-from edge_sdk.plan.split import DEVICE_PARTS, SERVER_PART
+from edge_sdk.plan.split import DEVICE_PARTS, SERVER_PART, device_parts
 from edge_sdk.protocol.split import SPLIT
 from edge_sdk.runtime.backoff import Backoff
 from edge_sdk.runtime.client import Client
@@ -320,3 +321,59 @@ async def test_defaults_train_a_quantized_round(tmp_path: Path) -> None:
     segments = SPLIT_ONCE.segments()
     for spans in (segments.stage(DEVICE_PARTS), segments.part(SERVER_PART)):
         assert spans.take(changed.astype(np.float32)).any()
+
+
+async def test_a_task_says_what_split_would_cost(plan: Plan, tmp_path: Path) -> None:
+    settings: dict[str, Any] = {"ways": ("full", "split"), "rounds": 2, "cohort": 1}
+    async with serving(tmp_path / "state", plan=plan, batch_size=8, **settings) as listening:
+        one = client(listening, 0, tmp_path)
+        assert await one.participate() is not None
+        while not isinstance(one.answer, Task) or one.answer.round == 1:
+            await asyncio.sleep(0.02)
+            await one.participate()
+        await one.close()
+        task = one.answer
+    offer = task.split
+    assert offer is not None
+    assert offer.parameters == plan.layout(DEVICE_PARTS).size
+    assert offer.download_bytes is not None
+    assert task.download_bytes is not None
+    assert 0 < offer.download_bytes < task.download_bytes
+    assert 0 < offer.working_bytes < offer.full_working_bytes
+    assert plan.split is not None
+    assert offer.batch_messages == plan.split.parts - 1
+    terms = SplitTerms(
+        run=task.run,
+        round=task.round,
+        seed=task.seed,
+        learning_rate=0.1,
+        activations=default_activations(plan),
+        gradients="eden:bits=4",
+        correction=0.0,
+    )
+    sent = sent_for_a_batch(plan, terms, size=8)
+    assert 0.5 * offer.batch_up_bytes <= sum(sent) <= offer.batch_up_bytes
+
+
+def sent_for_a_batch(plan: Plan, terms: SplitTerms, *, size: int) -> list[int]:
+    """Bytes of the device's messages of one batch."""
+    assert plan.split is not None
+    parts, weights = device_parts(plan.split.parts), plan.initial_weights()
+    segments = plan.segments()
+    device_half = DeviceHalf(
+        plan,
+        [PartEngine(plan, part) for part in parts],
+        [segments.part(part).take(weights) for part in parts],
+        terms,
+    )
+    engine = PartEngine(plan, SERVER_PART)
+    server_half = ServerHalf(plan, engine, terms)
+    done = Progress(engine.start(segments.part(SERVER_PART).take(weights)))
+    x, y = next(iter(data_of(0).fit(plan).batches(size=size, seed=0)))
+    message: bytes | None = device_half.begin(x, y)
+    sent = []
+    while message is not None:
+        sent.append(len(message))
+        done, answer = server_half.take(done, message)
+        message = device_half.take(answer)
+    return sent

@@ -28,6 +28,7 @@ def test_every_flag_is_taken() -> None:
         *("--only-charging", "--battery-floor", "0.4", "--unmetered", "--hours", "22-6.5"),
         *("--hottest", "70", "--not-throttled", "--most-load", "2", "--policy", "fixed"),
         *("--bytes-per-month", "500e6", "--joules-per-day", "2000"),
+        *("--memory-limit", "300"),
     )
     assert eligibility_of(arguments) == Eligibility(
         only_charging=True,
@@ -38,7 +39,9 @@ def test_every_flag_is_taken() -> None:
         hours=(22.0, 6.5),
         most_load=2.0,
     )
-    assert quotas_of(arguments) == Quotas(bytes_per_month=500_000_000, joules_per_day=2000.0)
+    assert quotas_of(arguments) == Quotas(
+        bytes_per_month=500_000_000, joules_per_day=2000.0, memory_bytes=300_000_000
+    )
     assert policy_of(arguments) == FixedPolicy()
 
 
