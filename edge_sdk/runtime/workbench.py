@@ -108,6 +108,9 @@ class Workbench:
             Unavailable: this machine cannot train the plan or save the update.
             Interrupted: the device should rest; training goes on another time.
         """
+        if (await self._transport.progress(task)).held:
+            # Two trainings, of which parts arrive, must not become one update.
+            return NothingToSend("chunks are held of a training that this device has forgotten")
         plan = await self._fetch_plan(task.plan)
         if isinstance(plan, NothingToSend):
             return plan

@@ -206,7 +206,7 @@ async def test_plan_and_identity_are_kept_across_restarts(tmp_path: Path) -> Non
     second = FlakyTransport(peer, [])
     assert await make_client(tmp_path, second, token=None).participate() is not None
     names = [name for name, _ in second.calls]
-    assert names == ["check_in", "model", "upload", "commit"]
+    assert names == ["check_in", "progress", "model", "upload", "commit"]
     assert len(peer.devices) == 1
 
 
@@ -306,8 +306,8 @@ async def test_a_device_killed_while_sending_sends_only_what_is_missing(
     tmp_path: Path, fault: Fault
 ) -> None:
     peer = server(TASK)
-    # enrol, check_in, plan and model go well; then the link and the device die together.
-    dying = make_client(tmp_path, FlakyTransport(peer, [Fault.NONE] * 4 + [fault]))
+    # enrol, check_in, progress, plan and model go well; then link and device die together.
+    dying = make_client(tmp_path, FlakyTransport(peer, [Fault.NONE] * 5 + [fault]))
     with pytest.raises(Unreachable):
         await dying.participate()
     await dying.close()
@@ -322,6 +322,21 @@ async def test_a_device_killed_while_sending_sends_only_what_is_missing(
     assert link.calls[0][0] == "progress", "it asks before it sends"
     assert sorted(peer.received) == [(1, index) for index in range(CHUNKS)], "each chunk once"
     assert peer.counted == {1: 1}
+
+
+async def test_who_forgot_a_training_does_not_mix_another_into_what_arrived_of_it(
+    tmp_path: Path,
+) -> None:
+    peer = server(TASK)
+    dying = make_client(tmp_path, FlakyTransport(peer, [Fault.NONE] * 5 + [Fault.CUT]))
+    with pytest.raises(Unreachable):
+        await dying.participate()
+    await dying.close()
+    (tmp_path / "update.spool").unlink()
+    arrived, engine = list(peer.received), ScriptedEngine(TARGET)
+    assert await make_client(tmp_path, peer, engine=engine).participate() is None
+    assert (peer.received, engine.trainings) == (arrived, 0)
+    assert "forgotten" in peer.declined[1]
 
 
 class Killed(BaseException):
@@ -350,7 +365,7 @@ async def test_an_update_is_on_disk_before_its_first_byte_is_sent(tmp_path: Path
 
 async def test_a_lost_receipt_is_asked_for_again(tmp_path: Path) -> None:
     peer = server(TASK)
-    link = FlakyTransport(peer, [Fault.NONE] * 5 + [Fault.AFTER])
+    link = FlakyTransport(peer, [Fault.NONE] * 6 + [Fault.AFTER])
     client = make_client(tmp_path, link)
     with pytest.raises(Unreachable):
         await client.participate()
@@ -363,7 +378,7 @@ async def test_an_update_of_a_closed_round_is_dropped_and_said_so(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     peer = server(task(1), task(2))
-    link = FlakyTransport(peer, [Fault.NONE] * 4 + [Fault.CUT])
+    link = FlakyTransport(peer, [Fault.NONE] * 5 + [Fault.CUT])
     client = make_client(tmp_path, link)
     with pytest.raises(Unreachable):
         await client.participate()

@@ -150,8 +150,8 @@ async def test_a_decline_that_got_lost_is_sent_again_without_training(
     tmp_path: Path, fault: Fault
 ) -> None:
     peer = ScriptedServer(tasks(1), plan=PLAN)
-    # enrol, check_in, plan and model go well
-    link = FlakyTransport(peer, [Fault.NONE] * 4 + [fault])
+    # enrol, check_in, progress, plan and model go well
+    link = FlakyTransport(peer, [Fault.NONE] * 5 + [fault])
     engine = ScriptedEngine(DIVERGES)
     await make_client(tmp_path, link, engine).run()
     assert set(peer.declined) == {1}
@@ -193,7 +193,7 @@ async def test_a_part_of_the_program_that_fails_gives_the_place_back(tmp_path: P
 @pytest.mark.parametrize("fault", [Fault.BEFORE, Fault.AFTER])
 async def test_a_download_that_fails_keeps_the_place(tmp_path: Path, fault: Fault) -> None:
     peer = ScriptedServer([TASK], plan=PLAN)
-    link = FlakyTransport(peer, [Fault.NONE, Fault.NONE, fault])  # the plan gets lost
+    link = FlakyTransport(peer, [Fault.NONE] * 3 + [fault])  # the plan
     await make_client(tmp_path, link, ScriptedEngine(TARGET)).run()
     assert peer.declined == {}
     assert peer.counted == {1: 1}
