@@ -7,8 +7,9 @@ from pathlib import Path
 from types import ModuleType
 
 from edge_sdk.cli.command import Command
-from edge_sdk.cli.plan_measure import measure
-from edge_sdk.cli.plan_table import Measure, aligned, describe
+from edge_sdk.cli.plan_cuts import cut_measure, cuts_table
+from edge_sdk.cli.plan_measure import Measured, measure, measure_split
+from edge_sdk.cli.plan_table import aligned, describe
 from edge_sdk.errors import Misuse, Unavailable
 from edge_sdk.plan import Plan, load_plan
 
@@ -57,6 +58,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 
     cuts = verbs.add_parser("cuts", help="list where a model can be cut, for --stages and --cut")
     cuts.add_argument("model", type=Path)
+    _add_measuring(cuts)
 
     zoo = verbs.add_parser("zoo", help="write a small model to start from, as an ONNX file")
     zoo.add_argument(
@@ -141,14 +143,14 @@ def _build(arguments: argparse.Namespace) -> int:
     unfinished = output.with_name(output.name + ".partial")
     unfinished.write_bytes(plan.data)
     unfinished.replace(output)
-    _print(plan, _measuring(arguments, output))
+    _print(plan, arguments, output)
     print(f"written: {output}")
     return 0
 
 
 def _show(arguments: argparse.Namespace) -> int:
     _check_file(arguments.plan)
-    _print(load_plan(arguments.plan.read_bytes()), _measuring(arguments, arguments.plan))
+    _print(load_plan(arguments.plan.read_bytes()), arguments, arguments.plan)
     return 0
 
 
@@ -169,12 +171,12 @@ def _gradients_hold(authoring: ModuleType, arguments: argparse.Namespace) -> boo
 
 def _cuts(arguments: argparse.Namespace) -> int:
     _check_file(arguments.model)
-    rows = [["tensor", "shape", "values", "parameters before", "compute before", "good for"]]
-    for place in _authoring("edge_sdk.authoring").propose_cuts(arguments.model):
-        shape = "x".join(map(str, place.shape))
-        shares = [f"{place.parameters:,}", f"{place.compute:.1%}"]
-        rows.append([place.name, shape, f"{place.values:,}", *shares, " ".join(place.good_for)])
-    for line in aligned(rows):
+    authoring = _authoring("edge_sdk.authoring")
+    size, threads = arguments.batch_size, arguments.threads
+    measuring = None
+    if not arguments.no_measure:
+        measuring = cut_measure(authoring, arguments.model, batch_size=size, threads=threads)
+    for line in cuts_table(authoring.propose_cuts(arguments.model), measuring):
         print(line)
     return 0
 
@@ -207,17 +209,17 @@ def _check_file(path: Path) -> None:
         raise Misuse(f"no such file: {path}")
 
 
-def _measuring(arguments: argparse.Namespace, file: Path) -> Measure | None:
-    if arguments.no_measure:
-        return None
+def _print(plan: Plan, arguments: argparse.Namespace, file: Path) -> None:
     size, threads = arguments.batch_size, arguments.threads
-    return lambda stage, warm_up: measure(
-        file, stage=stage, warm_up=warm_up, batch_size=size, threads=threads
-    )
 
+    def of_stage(stage: int, warm_up: bool) -> Measured | str:
+        return measure(file, stage=stage, warm_up=warm_up, batch_size=size, threads=threads)
 
-def _print(plan: Plan, measuring: Measure | None) -> None:
-    for line in describe(plan, measuring):
+    def of_split() -> Measured | str:
+        return measure_split(file, batch_size=size, threads=threads)
+
+    lines = describe(plan) if arguments.no_measure else describe(plan, of_stage, of_split)
+    for line in lines:
         print(line)
 
 

@@ -17,12 +17,19 @@ Measure = Callable[[int, bool], Measured | str]
 """From stage and whether its warm-up is meant."""
 
 
-def describe(plan: Plan, measure: Measure | None = None) -> list[str]:
+MeasureSplit = Callable[[], Measured | str]
+"""Of the device's parts."""
+
+
+def describe(
+    plan: Plan, measure: Measure | None = None, measure_split: MeasureSplit | None = None
+) -> list[str]:
     """Lines to print.
 
     Args:
         plan: what is described.
         measure: gives a step's time and memory; None leaves those columns out.
+        measure_split: the same of the device's parts of a split; None leaves that line out.
     """
     return [
         f"plan    {plan.name}  {plan.digest[:12]}  {len(plan.data):,} bytes",
@@ -33,7 +40,7 @@ def describe(plan: Plan, measure: Measure | None = None) -> list[str]:
         *_layers(plan),
         "",
         *_stages(plan, measure),
-        *(["", *_split(plan.split)] if plan.split else []),
+        *(["", *_split(plan.split, measure_split)] if plan.split else []),
     ]
 
 
@@ -94,7 +101,7 @@ def _ways(plan: Plan) -> Iterable[tuple[int, bool]]:
         yield stage, False
 
 
-def _split(split: Split) -> list[str]:
+def _split(split: Split, measure: MeasureSplit | None) -> list[str]:
     """Who runs what, and what crosses each cut."""
     rows = [["part", "runs on", "parameters"]]
     for part in range(split.parts):
@@ -104,7 +111,14 @@ def _split(split: Split) -> list[str]:
         f"split at {cut.name} {cut.shape}: {_bytes(4 * prod(cut.shape))} each way for an example"
         for cut in split.cuts
     ]
-    return [*cuts, *aligned(rows)]
+    return [*cuts, *aligned(rows), *([_of_device(measure())] if measure else [])]
+
+
+def _of_device(found: Measured | str) -> str:
+    if isinstance(found, str):
+        return f"the device's parts were not measured: {found}"
+    peak = "" if found.peak_mb is None else f", peak {found.peak_mb:.0f} MB"
+    return f"the device's parts take {found.ms:.3g} ms/step{peak}; quantizing not included"
 
 
 def _bytes(count: float) -> str:

@@ -9,7 +9,8 @@ from edge_sdk.authoring import propose_cuts, zoo
 from edge_sdk.authoring.architectures import lenet5, unet
 from edge_sdk.cli.command import run_command
 from edge_sdk.cli.plan import COMMAND
-from edge_sdk.cli.plan_measure import Measured, measure
+from edge_sdk.cli.plan_cuts import cuts_table
+from edge_sdk.cli.plan_measure import Measured, measure, measure_split
 from edge_sdk.cli.plan_table import aligned, describe
 from edge_sdk.plan import load_plan
 
@@ -99,11 +100,45 @@ def test_cuts_lists_where_a_model_can_be_cut(
 ) -> None:
     path = tmp_path / "unet.onnx"
     onnx.save_model(unet((1, 16, 16), width=4), path)
-    assert plan("cuts", path) == 0
+    assert plan("cuts", path, "--no-measure") == 0
     told = capsys.readouterr().out.splitlines()
     assert told[0].split()[0] == "tensor"
     assert sum("level" in line for line in told) == 3
     assert sum("split" in line for line in told) == 1
+
+
+def test_cuts_tells_what_the_devices_part_of_each_takes(
+    model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found: dict[str, Measured | str] = {"a": Measured(1.25, 80.0), "b": "a skip passes it"}
+    places = propose_cuts(model)[:2]
+    table = cuts_table(places, lambda name: found["a" if name == places[0].name else "b"])
+    assert "device ms/step" in table[0]
+    assert table[1].split()[5:7] == ["1.25", "80"]
+    assert table[2].split()[5:7] == ["-", "-"]
+    assert plan("cuts", model) == 0
+    rows = capsys.readouterr().out.splitlines()[1:]
+    assert len(rows) == len(propose_cuts(model))
+    assert all(float(row.split()[5]) > 0 for row in rows)
+
+
+@pytest.mark.parametrize("cuts", [1, 2])
+def test_the_devices_parts_are_measured(model: Path, cuts: int) -> None:
+    names = [place.name for place in propose_cuts(model)]
+    words = [word for name in (names[0], names[-1])[:cuts] for word in ("--cut", name)]
+    assert plan("build", model, "--loss", "cross-entropy", *words, "--no-measure") == 0
+    found = measure_split(model.with_suffix(".plan"), batch_size=4, seconds=0.01)
+    assert isinstance(found, Measured)
+    assert found.ms > 0
+    read = load_plan(model.with_suffix(".plan").read_bytes())
+    assert "1.5 ms/step, peak 70 MB" in describe(read, None, lambda: Measured(1.5, 70.0))[-1]
+
+
+def test_a_plan_without_a_split_is_not_measured_split(model: Path) -> None:
+    plan("build", model, "--loss", "cross-entropy", "--no-measure")
+    found = measure_split(model.with_suffix(".plan"))
+    assert isinstance(found, str)
+    assert "has no split" in found
 
 
 @pytest.mark.parametrize(
