@@ -315,7 +315,7 @@ class Cycle:
         old = self._parts.read(lambda c: records.version(c, run, source))
         newest = self._parts.read(lambda c: records.version(c, run, version))
         if old is None or newest is None:
-            raise Refused(Reason.NOT_FOUND, "no such version")
+            raise Refused(Reason.NOT_FOUND, "no such version, or its files are no longer kept")
 
         def publish() -> Ending:
             weights = library.weights(old)

@@ -78,6 +78,15 @@ class Registry:
         if forget:
             self._by_hash.pop(self._hash_of[device], None)
 
+    def check(self, device: str) -> None:
+        """Refuse a device that was withdrawn, also since its request began.
+
+        Raises:
+            Refused: `revoked`.
+        """
+        if device in self._revoked:
+            raise Refused(Reason.REVOKED, "the operator withdrew this device")
+
     def device_of(self, token: str) -> tuple[str, str | None]:
         """The device whose token this is; and the token's hash where it is used the first time.
 
@@ -88,8 +97,7 @@ class Registry:
         device = self._by_hash.get(offered, "")
         if not device:
             raise Refused(Reason.UNAUTHORISED, "unknown device token")
-        if device in self._revoked:
-            raise Refused(Reason.REVOKED, "the operator withdrew this device")
+        self.check(device)
         if self._next_of.get(device) != offered:
             return device, None
         self.add(offered, device)

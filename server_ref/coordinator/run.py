@@ -104,11 +104,16 @@ class Coordinator:
     ) -> Task | Wait | Finished:
         """Work for a device, or a pause; holds the answer up to `wait_s` while there is none.
 
-        A device that is no longer `still_there` when work turns up gets no place.
+        A device that is no longer `still_there` when work turns up gets no place, nor does one that
+        was withdrawn while it waited.
+
+        Raises:
+            Refused: `revoked`.
         """
         until_s = self._parts.outside.now_s() + request.wait_s
         while True:
             current = await self._quiet_round(device)
+            self.devices.check(device)
             if current is None or (held := self._held_back(current, device)) == "stopped":
                 return Finished(run=self.run, model_version=self._cycle.model_version)
             if held is not None:

@@ -105,6 +105,41 @@ async def test_a_device_withdrawn_live_is_refused_and_its_place_is_free(tmp_path
         assert await reason_of(at, second.token) is None
 
 
+async def test_a_device_withdrawn_while_it_waits_for_work_gets_no_place(tmp_path: Path) -> None:
+    async with serving(tmp_path, cohort=1, rounds=5) as at, operator(at) as asked:
+        join = at.opened.join_token or ""
+        busy, waiting = await enrol(at, join, "busy"), await enrol(at, join, "waiting")
+        async with (
+            device(at, 0, token=busy.token) as one,
+            device(at, 1, token=waiting.token) as other,
+        ):
+            await one.take_part()
+            task = await one.task()
+            held = asyncio.ensure_future(other.transport.check_in(CheckIn(wait_s=30)))
+            await asyncio.sleep(0.2)
+            await asked.revoke_device("waiting")
+            assert not held.done()
+            await one.take_part()
+            with pytest.raises(Refused) as refused:
+                await held
+            assert refused.value.reason is Reason.REVOKED
+            assert (await one.task()).round == task.round + 1
+
+
+async def test_a_withdrawn_devices_place_is_free_after_a_restart_too(tmp_path: Path) -> None:
+    async with serving(tmp_path, cohort=1, rounds=5) as at, operator(at) as asked:
+        join = at.opened.join_token or ""
+        gone, stays = await enrol(at, join, "gone"), await enrol(at, join, "stays")
+        async with device(at, 0, token=gone.token) as one:
+            await one.task()
+        await asked.revoke_device("gone")
+    async with (
+        serving(tmp_path, cohort=1, rounds=5) as at,
+        device(at, 1, token=stays.token) as other,
+    ):
+        await other.take_part()
+
+
 async def test_a_forgotten_device_leaves_no_name_and_no_token(tmp_path: Path) -> None:
     async with serving(tmp_path, cohort=1, rounds=5) as at, operator(at) as asked:
         gone = await enrol(at, at.opened.join_token or "", "secret name")
