@@ -23,6 +23,10 @@ OPTIONS = [
 ]  # fmt: skip
 
 
+BY_CLOCK = 12
+"""Most moments of writes that the clock asks for, which may be missing in another, quicker run."""
+
+
 class AsynchronousRun(Run):
     """Devices in turn: the first begins before the first version and is done after it."""
 
@@ -80,19 +84,21 @@ async def _undisturbed(prepared: Prepared, folder: Path) -> tuple[list[bytes], i
 
 
 async def _die_at(
-    points: Sequence[int], prepared: Prepared, wanted: list[bytes], folder: Path
+    points: Sequence[int], certain: int, prepared: Prepared, wanted: list[bytes], folder: Path
 ) -> None:
     for point in points:
         run = AsynchronousRun(prepared, folder / f"{point}", fatal=point, options=OPTIONS)
         assert await run.finish() == wanted, f"another model after a death at moment {point}"
-        assert run.deaths == 1, f"moment {point} never came"
+        assert run.deaths == 1 or point > certain, f"moment {point} never came"
         shutil.rmtree(folder / f"{point}")
 
 
 async def test_a_death_while_a_device_is_carried_changes_no_bit(tmp_path: Path) -> None:
     prepared = await prepare(tmp_path, OPTIONS, devices=3)
     wanted, moments = await _undisturbed(prepared, tmp_path)
-    await _die_at(range(moments // 3, moments + 1, 17), prepared, wanted, tmp_path)
+    await _die_at(
+        range(moments // 3, moments + 1, 17), moments - BY_CLOCK, prepared, wanted, tmp_path
+    )
 
 
 @pytest.mark.slow
@@ -100,4 +106,4 @@ async def test_a_death_while_a_device_is_carried_changes_no_bit(tmp_path: Path) 
 async def test_a_death_at_any_moment_of_an_asynchronous_run_changes_no_bit(tmp_path: Path) -> None:
     prepared = await prepare(tmp_path, OPTIONS, devices=3)
     wanted, moments = await _undisturbed(prepared, tmp_path)
-    await _die_at(range(1, moments + 1), prepared, wanted, tmp_path)
+    await _die_at(range(1, moments + 1), moments - BY_CLOCK, prepared, wanted, tmp_path)
