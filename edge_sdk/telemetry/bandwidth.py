@@ -13,12 +13,17 @@ When the question is whether a deadline will be met, B is divided by `1 + e`, wi
 relative error of the model's own last five predictions of the rate (RobustMPC: Yin, Jindal, Sekar,
 Sinopoli, "A Control-Theoretic Approach for Dynamic Adaptive Video Streaming", SIGCOMM 2015): the
 margin tightens as predictions prove right. Unlike there, only rates predicted too high count: a
-link that got faster endangers no deadline.
+link that got faster endangers no deadline. And two things bound the margin. While a link only
+varies, the largest error puts the safe rate at about the slowest rate seen; after a break that rate
+is in B already and the error of the break would count twice, so the safe rate is never less than
+the slowest rate divided by `1 + FIRST_MARGIN`. And a transfer whose time was mostly latency did
+flow at `bytes / seconds` at least, so no error remembered says less than that.
 
 A link that changed for good is believed at the second sight: when the last two rates lie both above
 or both below the mean of the older ones by more than `CHANGED`, what is older is forgotten.
 """
 
+import math
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -39,9 +44,19 @@ LATENCY_RTTS = 1.5
 CHANGED = 2.0
 """Factor that two rates in a row must be off by to make the older ones void."""
 
+FIRST_MARGIN = 0.5
+"""Of a rate seen once, which no prediction has been held against."""
+
 ONE_PACKET_BYTES = 1400
 """A transfer up to this size is a round trip and says little else: a rate only where it was faster
-than the believed one allows."""
+than the believed one allows, where it was long, or as the second sight of a link that became slow:
+alone its time may be that of a lost packet."""
+
+LONG_S = 10.0
+"""What took longer is not explained by latency and packets sent again: its bytes were slow."""
+
+LEAST_LONG_BYTES = 100
+"""So many of them tell how slow."""
 
 LEAST_CORRECTED_SHARE = 0.25
 """The part of a transfer's time that counts as bytes flowing is at least this. A transfer that is
@@ -60,6 +75,11 @@ class Transfer:
     """From the request's first byte to the answer's last."""
     rtt_s: float | None = None
     """The kernel's least round trip (TCP_INFO), where the system has it."""
+
+    @property
+    def is_long(self) -> bool:
+        """Whether it tells a rate however few its bytes were."""
+        return self.seconds > LONG_S and self.size_bytes >= LEAST_LONG_BYTES
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,8 +103,8 @@ class LinkEstimate:
     def observe(self, transfer: Transfer) -> "LinkEstimate":
         """The estimate after one more transfer.
 
-        Without TCP_INFO a request that fits a packet serves as a round trip. A transfer without
-        bytes or time tells no rate.
+        Without TCP_INFO a request that fits a packet serves as a round trip, unless half its time
+        is what a packet takes on a link so slow. A transfer without bytes or time tells no rate.
 
         Raises:
             Misuse: a size or a time is negative or not finite.
@@ -94,23 +114,29 @@ class LinkEstimate:
         if transfer.size_bytes == 0 or transfer.seconds <= 0:
             return learned
         rate, is_bound = learned._corrected_rate(transfer)
-        if transfer.size_bytes <= ONE_PACKET_BYTES:
+        small = transfer.size_bytes <= ONE_PACKET_BYTES
+        confirms = not is_bound and self._confirms(transfer, rate)
+        if small and not transfer.is_long and not confirms:
             if self.rate(transfer.direction) is None:
                 return learned
             # Of a rate it tells only that it is at least this.
             rate, is_bound = transfer.size_bytes / transfer.seconds, True
         expected = self.rate(transfer.direction)
-        if is_bound and expected is not None and rate <= expected:
-            return learned
         errors = self._errors(transfer.direction)
+        if is_bound and expected is not None and rate <= expected:
+            disproved = expected / rate - 1
+            return learned._with_errors(
+                transfer.direction, tuple(min(error, disproved) for error in errors)
+            )
         if expected is not None:
             errors = (max(0.0, expected - rate) / rate, *errors)[:SAMPLES]
         rates = (rate, *self._rates(transfer.direction))[:SAMPLES]
         if _has_changed(rates):
             rates, errors = rates[:2], (abs(rates[0] - rates[1]) / min(rates[:2]),)
+        learned = learned._with_errors(transfer.direction, errors)
         if transfer.direction == "up":
-            return replace(learned, up_bytes_per_s=rates, up_errors=errors)
-        return replace(learned, down_bytes_per_s=rates, down_errors=errors)
+            return replace(learned, up_bytes_per_s=rates)
+        return replace(learned, down_bytes_per_s=rates)
 
     def rate(self, direction: Direction) -> float | None:
         """B, bytes a second; None before any transfer worth counting."""
@@ -118,9 +144,17 @@ class LinkEstimate:
         return len(rates) / sum(1 / rate for rate in rates) if rates else None
 
     def safe_rate(self, direction: Direction) -> float | None:
-        """B divided by one plus the largest of the last errors."""
+        """B divided by one plus the margin."""
         rate = self.rate(direction)
-        return None if rate is None else rate / (1 + max(self._errors(direction), default=0.0))
+        return None if rate is None else rate / (1 + (self.margin(direction) or 0.0))
+
+    def margin(self, direction: Direction) -> float | None:
+        """The largest of the last errors, within its bounds; None before any prediction."""
+        rate, errors = self.rate(direction), self._errors(direction)
+        if rate is None or not errors:
+            return None
+        slowest = min(self._rates(direction)) / (1 + FIRST_MARGIN)
+        return min(max(errors), rate / slowest - 1)
 
     def seconds(self, direction: Direction, size_bytes: int, *, safe: bool = False) -> float | None:
         """T for `size_bytes`; with `safe`, at the safe rate. None when the rate is not known."""
@@ -144,10 +178,24 @@ class LinkEstimate:
     def _errors(self, direction: Direction) -> tuple[float, ...]:
         return self.up_errors if direction == "up" else self.down_errors
 
+    def _confirms(self, transfer: Transfer, rate: float) -> bool:
+        """Whether a transfer of few bytes is the second sight of a link that became slow."""
+        rates = self._rates(transfer.direction)
+        seen_once = _has_changed((rate, *rates))
+        return seen_once and rate < rates[-1] and transfer.size_bytes >= LEAST_LONG_BYTES
+
+    def _with_errors(self, direction: Direction, errors: tuple[float, ...]) -> "LinkEstimate":
+        if direction == "up":
+            return replace(self, up_errors=errors)
+        return replace(self, down_errors=errors)
+
     def _with_rtt(self, transfer: Transfer) -> "LinkEstimate":
         rtt_s = transfer.rtt_s
         if rtt_s is None and transfer.size_bytes <= ONE_PACKET_BYTES:
             rtt_s = transfer.seconds
+            slowest = min(self._rates(transfer.direction), default=math.inf)
+            if self.rtts_s and slowest * rtt_s < 2 * ONE_PACKET_BYTES:
+                return self
         if not rtt_s:
             return self
         return replace(self, rtts_s=(rtt_s, *self.rtts_s)[:RTT_SAMPLES])

@@ -1,6 +1,7 @@
 """Listens to a transport and keeps the estimate of its link."""
 
 from edge_sdk.telemetry.bandwidth import (
+    FIRST_MARGIN,
     LATENCY_RTTS,
     Direction,
     LinkEstimate,
@@ -9,11 +10,8 @@ from edge_sdk.telemetry.bandwidth import (
 )
 from edge_sdk.values import Goodput
 
-FIRST_MARGIN = 0.5
-"""Of a rate seen once, which no prediction has been held against."""
-
 LEAST_PART_BYTES = 4096
-"""A transfer that broke off tells a rate when this much of it had arrived."""
+"""A transfer that broke off tells a rate when this much of it had arrived, or when it was long."""
 
 
 class LinkMeter:
@@ -56,7 +54,8 @@ class LinkMeter:
                 size_bytes = min(size_bytes, max(0, after.acked_bytes - start))
             elif direction == "up" and not self._lowers(size_bytes, seconds):
                 return
-            if size_bytes < LEAST_PART_BYTES:
+            part = Transfer(direction=direction, size_bytes=size_bytes, seconds=seconds)
+            if size_bytes < LEAST_PART_BYTES and not part.is_long:
                 return
         rtt_s = None
         if after is not None:
@@ -77,7 +76,12 @@ class LinkMeter:
         return Goodput(
             up_bytes_per_s=estimate.rate("up"),
             down_bytes_per_s=estimate.rate("down"),
-            up_margin=max(estimate.up_errors, default=FIRST_MARGIN),
-            down_margin=max(estimate.down_errors, default=FIRST_MARGIN),
+            up_margin=_margin(estimate, "up"),
+            down_margin=_margin(estimate, "down"),
             latency_s=LATENCY_RTTS * (estimate.min_rtt_s or 0.0),
         )
+
+
+def _margin(estimate: LinkEstimate, direction: Direction) -> float:
+    margin = estimate.margin(direction)
+    return FIRST_MARGIN if margin is None else margin

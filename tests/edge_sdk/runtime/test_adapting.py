@@ -39,7 +39,7 @@ TASK = Task(
     chunk_bytes=8192,
     stage_sizes=(SIZE,),
 )
-GOOD, BAD = 1000.0, 100.0
+GOOD, BAD = 400.0, 40.0
 BREAKS, RECOVERS, ROUNDS = 9, 17, 26
 
 

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from edge_sdk.errors import Misuse
 from edge_sdk.telemetry.bandwidth import (
+    FIRST_MARGIN,
     TCP_INFO_BYTES,
     LinkEstimate,
     Transfer,
@@ -66,14 +67,40 @@ def test_the_rate_is_the_harmonic_mean_of_the_last_five() -> None:
 
 
 def test_the_margin_tightens_as_predictions_prove_right() -> None:
-    link = estimate_link([perfect(100_000, rate=1e5), perfect(100_000, rate=2.5e4)])
+    link = estimate_link([perfect(100_000, rate=1e5), perfect(100_000, rate=8e4)])
     rate, safe = link.rate("up"), link.safe_rate("up")
     assert rate is not None
     assert safe is not None
-    assert safe == pytest.approx(rate / 4), "the last prediction was four times too high"
+    assert safe == pytest.approx(rate / 1.25), "the last prediction was a quarter too high"
     for _ in range(12):
-        link = link.observe(perfect(100_000, rate=2.5e4))
-    assert link.safe_rate("up") == pytest.approx(2.5e4)
+        link = link.observe(perfect(100_000, rate=8e4))
+    assert link.safe_rate("up") == pytest.approx(8e4)
+
+
+@given(factor=st.floats(2, 100), before=st.integers(1, 8))
+def test_a_break_does_not_count_twice(factor: float, before: int) -> None:
+    link = estimate_link([perfect(100_000, rate=1e5)] * before)
+    link = link.observe(perfect(100_000, rate=1e5 / factor))
+    safe = link.safe_rate("up")
+    assert safe is not None
+    assert 1e5 / factor / (1 + FIRST_MARGIN) * 0.999 <= safe <= 1e5 / factor * 1.001
+
+
+def test_an_upload_of_one_packet_in_time_disproves_a_margin_that_said_otherwise() -> None:
+    link = estimate_link([perfect(100_000, rate=1e5)] * 5)
+    link = link.observe(perfect(100_000, rate=1e3))
+    prompt = Transfer(direction="up", size_bytes=600, seconds=0.18, rtt_s=0.1)
+    again = link.observe(prompt)
+    assert again.rate("up") == link.rate("up"), "it tells that the rate is no lower, not how high"
+    assert again.safe_rate("up") == pytest.approx(600 / 0.18)
+
+
+def test_of_few_bytes_that_took_long_the_rate_is_believed() -> None:
+    link = estimate_link([perfect(100_000, rate=1e5)] * 5)
+    link = link.observe(Transfer(direction="up", size_bytes=900, seconds=50.0, rtt_s=0.1))
+    safe = link.safe_rate("up")
+    assert safe is not None
+    assert safe < 20
 
 
 def test_a_link_ten_times_slower_is_believed_at_once_and_a_recovery_within_five() -> None:
@@ -95,6 +122,22 @@ def test_without_tcp_info_the_fastest_small_request_is_the_round_trip() -> None:
     assert link.min_rtt_s == 0.2
     assert link.rate("up") == pytest.approx(1e5)
     assert link.rate("down") is None
+
+
+def test_few_bytes_are_the_second_sight_of_a_slow_link_and_never_the_first() -> None:
+    slow = Transfer(direction="up", size_bytes=1200, seconds=6.0)
+    steady = estimate_link([perfect(100_000, rate=1e5)] * 5)
+    assert steady.observe(slow).observe(slow).rate("up") == steady.rate("up")
+    broken = steady.observe(perfect(100_000, rate=250)).observe(slow)
+    assert broken.rate("up") == pytest.approx(230, rel=0.1)
+
+
+def test_on_a_slow_link_the_time_of_a_packet_is_no_round_trip() -> None:
+    small = Transfer(direction="up", size_bytes=1, seconds=0.6)
+    link = estimate_link([small, *[Transfer(direction="up", size_bytes=10_000, seconds=40.0)] * 5])
+    for _ in range(40):
+        link = link.observe(Transfer(direction="up", size_bytes=1, seconds=6.2))
+    assert link.min_rtt_s == pytest.approx(0.6)
 
 
 def test_both_directions_are_kept_apart() -> None:
