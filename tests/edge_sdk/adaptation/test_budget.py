@@ -324,3 +324,63 @@ def test_what_it_learned_is_json_and_nothing_else_is_read() -> None:
 def test_thrift_has_bounds() -> None:
     with pytest.raises(Misuse):
         BudgetPolicy(thrift=1.5)
+
+
+def test_steps_too_short_to_count_are_no_fault() -> None:
+    policy = BudgetPolicy(thrift=1.0)
+    now = linked(1e5, joules_left=1e5)
+    _, state = after(policy.start(), policy, now, step_s=1e-310)
+    choice = policy.decide(state, TASK, now)
+    assert choice.takes_part
+
+
+@pytest.mark.parametrize("thrift", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize("fruitless", range(20))
+def test_a_choice_on_a_link_half_known_has_an_end_of_training_or_leaves_it_open(
+    thrift: float, fruitless: int
+) -> None:
+    policy = BudgetPolicy(thrift=thrift)
+    known = knowing(policy, linked(1e5))
+    for state in (Learned(fruitless=fruitless), dataclasses.replace(known, fruitless=fruitless)):
+        for goodput in (
+            None,
+            Goodput(),
+            Goodput(down_bytes_per_s=1.0),
+            Goodput(up_bytes_per_s=1.0),
+        ):
+            choice = policy.decide(state, TASK, Reading(at_s=5.0, goodput=goodput))
+            until_s = choice.train_until_s
+            assert until_s is None or 0 <= until_s <= SPENDABLE * TASK.deadline_s
+
+
+def test_where_being_awake_costs_most_the_codec_is_chosen_by_what_it_is_worth() -> None:
+    policy = BudgetPolicy(thrift=1.0)
+    task = dataclasses.replace(TASK, cohort=4)
+
+    def codec_where(waiting_j: float) -> float:
+        goodput = Goodput(up_bytes_per_s=1e3, down_bytes_per_s=1e6, latency_s=0.1)
+        now, state = Reading(at_s=5.0, goodput=goodput), policy.start()
+        for _ in range(8):
+            choice, _ = after(state, policy, now, task=task)
+            size = task.stage_sizes[choice.stage]
+            up = int(forecast(choice.codec).bits * size / 8)
+            spans = (("wait", 1.0, waiting_j), ("download", 2.0, 4.0), ("train", 8.0, 8.0))
+            costs = tuple(
+                Cost(phase=phase, seconds=seconds, energy_j=joules, energy_method="measured")  # type: ignore[arg-type]  # one of the words above
+                for phase, seconds, joules in (*spans, ("upload", up / 1e3, 2 * up / 1e3))
+            )
+            outcome = Outcome(
+                took_part=True,
+                delivered=True,
+                stage=choice.stage,
+                dimension=size,
+                examples=EXAMPLES,
+                steps=40,
+                upload_bytes=up,
+                seconds=12.0,
+                costs=costs,
+            )
+            state = policy.learn(state, task, choice, outcome)
+        return forecast(policy.decide(state, task, now).codec).bits
+
+    assert codec_where(waiting_j=1000.0) > codec_where(waiting_j=0.0)
