@@ -181,7 +181,7 @@ class Desk:
         current = self._cycle.current
         if current is not None and _holds_place(current, device):
             current.decline(device, "withdrawn by the operator")
-            run, number = self._parts.run.run, current.number
+            run, number = self._parts.run.run, (current.job_of(device) or current.job).number
             await self._parts.write(lambda c: records.decline_place(c, run, number, device))
         return next(one for one in await self.devices() if one.device == device)
 

@@ -196,6 +196,23 @@ async def test_who_declines_an_old_task_is_not_carried_on(tmp_path: Path) -> Non
         assert (await slow.task()).round == 2
 
 
+async def test_who_is_withdrawn_is_not_carried_on(tmp_path: Path) -> None:
+    life = Life(tmp_path)
+    async with life.server() as (at, (slow, a, b, c, _)):
+        old = await slow.task()
+        await slow.transport.upload(old, slow.frames(old)[:1])
+        await buffer_of(a, b)
+        await until_version(at, 1)
+        await c.task()
+        desk = at.opened.coordinator.desk
+        await desk.revoke((await desk.devices())[0].device)
+        token = c.token
+    async with serving(tmp_path, **TERMS) as at, device(at, 3, token=token) as c:  # type: ignore[arg-type]  # settings
+        await c.take_part()
+        run = await at.opened.coordinator.summary()
+        assert [(r.admitted, r.committed) for r in run.rounds] == [(2, 2), (1, 1)]
+
+
 # ------------------------------------------------------------------ restarts
 
 
