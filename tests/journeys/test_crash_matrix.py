@@ -29,6 +29,8 @@ OPTIONS = [
     "--memory", "artemis", "--downlink-codec", "eden:bits=2", "--optimizer", "momentum",
 ]  # fmt: skip
 MOST_RESTARTS = 3
+LAST_MOMENTS = 8
+"""So many may not come in another run: what is written in one go or after the end varies."""
 T = TypeVar("T")
 
 
@@ -138,16 +140,18 @@ async def undisturbed(
     files = await run.finish()
     weights = [file.partition(b".weights")[2] for file in files if b".weights" in file[:20]]
     assert len(set(weights)) == ROUNDS + 1, "every round moves the model"
+    for kind in (b".average", b".delta", b".memories", b".moment"):
+        assert any(kind in file[:24] for file in files), f"no {kind!r} is compared"
     return files, run.trace.read_text().split("\n")[:-1]
 
 
 async def _die_at(
-    points: Sequence[int], prepared: Prepared, wanted: list[bytes], folder: Path
+    points: Sequence[int], prepared: Prepared, wanted: list[bytes], folder: Path, *, count: int
 ) -> None:
     for point in points:
         run = Run(prepared, folder / f"{point}", fatal=point)
         assert await run.finish() == wanted, f"another model after a death at moment {point}"
-        assert run.deaths == 1, f"moment {point} never came"
+        assert run.deaths == 1 or point > count - LAST_MOMENTS, f"moment {point} never came"
         shutil.rmtree(folder / f"{point}")
 
 
@@ -158,7 +162,7 @@ async def test_a_death_at_some_moments_changes_no_bit(
     assert {"before fsync", "after fsync", "before transaction", "after transaction"} == set(
         moments
     )
-    await _die_at(range(1, len(moments), 31), prepared, wanted, tmp_path)
+    await _die_at(range(1, len(moments), 31), prepared, wanted, tmp_path, count=len(moments))
 
 
 @pytest.mark.slow
@@ -167,4 +171,5 @@ async def test_a_death_at_any_moment_changes_no_bit(
     prepared: Prepared, undisturbed: tuple[list[bytes], list[str]], tmp_path: Path
 ) -> None:
     wanted, moments = undisturbed
-    await _die_at(range(1, len(moments) + 1), prepared, wanted, tmp_path)
+    points = range(1, len(moments) + 1)
+    await _die_at(points, prepared, wanted, tmp_path, count=len(moments))
