@@ -47,6 +47,8 @@ async def split(exchange: Exchange) -> web.StreamResponse:
         timeout=CLOSE_S,
         compress=False,
     )
+    if not socket.can_prepare(exchange.request):
+        raise Unsupported("this address takes WebSocket connections only")
     visit: Visit | None = None
     try:
         await socket.prepare(exchange.request)
@@ -60,8 +62,9 @@ async def split(exchange: Exchange) -> web.StreamResponse:
     finally:
         if visit is not None:
             visit.leave()
-        with contextlib.suppress(ConnectionError):
-            await socket.close()
+        if socket.prepared:
+            with contextlib.suppress(ConnectionError):
+                await socket.close()
     return socket
 
 

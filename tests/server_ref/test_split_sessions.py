@@ -377,3 +377,18 @@ def sent_for_a_batch(plan: Plan, terms: SplitTerms, *, size: int) -> list[int]:
         done, answer = server_half.take(done, message)
         message = device_half.take(answer)
     return sent
+
+
+async def test_a_call_that_is_no_websocket_is_refused(tmp_path: Path) -> None:
+    settings = EXACT | {"rounds": 1, "cohort": 1}
+    async with (
+        serving(tmp_path / "state", plan=SPLIT_ONCE, **settings) as listening,
+        device(listening, 0) as one,
+        aiohttp.ClientSession(headers={"Authorization": f"Bearer {one.token}"}) as session,
+    ):
+        task = await one.task()
+        url = listening.url + SPLIT.format(run=task.run, round=task.round)
+        for headers in ({}, {"Upgrade": "websocket", "Connection": "Upgrade"}):
+            async with session.get(url, headers=headers) as answer:
+                assert answer.status == 400
+                assert "WebSocket" in (await answer.json())["detail"]
