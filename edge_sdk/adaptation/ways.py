@@ -7,7 +7,8 @@ takes beyond the program (`Task.split`):
     peak = base + working(way)
 
 where base is the other way's peak less its own working memory if that was seen, else what the
-process held at most so far and what loading the training runtime adds. Where nothing tells, memory is not known, and forbids nothing.
+process held at most so far and what loading the training runtime adds. Where nothing tells, memory
+is not known, and forbids nothing.
 
 A split step moves what the task says. Its time and joules are those seen; before that they are a
 whole step's with the transfers added: the device's layers are fewer but run forward twice.
