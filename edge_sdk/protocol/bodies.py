@@ -23,9 +23,12 @@ def _adapter(kind: type) -> TypeAdapter[Any]:
     return _ADAPTERS[kind]
 
 
-def dump_json(message: object) -> bytes:
-    """UTF-8 JSON of one strict dataclass."""
-    return _adapter(type(message)).dump_json(message)
+def dump_json(message: object, *, brief: bool = False) -> bytes:
+    """UTF-8 JSON of one strict dataclass; `brief` leaves out fields that are at their default.
+
+    Reading puts them back. For requests of devices: most of a report is what cannot be told.
+    """
+    return _adapter(type(message)).dump_json(message, exclude_defaults=brief)
 
 
 def load_json(

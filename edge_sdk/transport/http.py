@@ -243,7 +243,7 @@ class HttpTransport:
         *,
         patience_s: float = 0.0,
     ) -> Message:
-        body = dump_json(message)
+        body = dump_json(message, brief=True)
         self._count_sent(len(body))
         async with self._exchange(
             "POST", path, data=body, headers={"Content-Type": JSON_TYPE}, patience_s=patience_s
