@@ -7,10 +7,10 @@ import re
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from importlib.metadata import entry_points, version
+from importlib.metadata import EntryPoint, entry_points, version
 from typing import NoReturn
 
-from edge_sdk.errors import EdgeError
+from edge_sdk.errors import EdgeError, Unavailable
 
 GROUP = "edge_sdk.commands"
 
@@ -32,17 +32,50 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     known = {entry.name: entry for entry in entry_points(group=GROUP)}
     parser = argparse.ArgumentParser(
-        prog="edge-sdk", description="Federated learning on small machines."
+        prog="edge-sdk",
+        description="Federated learning on small machines.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"edge-sdk {version('edge-sdk')}")
-    parser.add_argument("command", choices=sorted(known), metavar="COMMAND", nargs="?")
-    parser.epilog = "commands: " + ", ".join(sorted(known)) + " (each has --help)"
+    parser.add_argument(
+        "command", choices=sorted(known), metavar="COMMAND", nargs="?", help="one of those below"
+    )
     name = next((word for word in arguments if not word.startswith("-")), None)
     if name not in known or arguments[0] != name:
+        if arguments[:1] in ([], ["-h"], ["--help"]):
+            parser.epilog = _listing([known[name] for name in sorted(known)])
         parser.parse_args(arguments[:1])
         parser.print_help()
         return 0 if arguments else 2
-    return run_command(known[name].load(), arguments[1:])
+    try:
+        command = _loaded(known[name])
+    except Unavailable as missing:
+        print(f"edge-sdk {name}: unavailable: {missing}", file=sys.stderr)
+        return 1
+    return run_command(command, arguments[1:])
+
+
+def _loaded(entry: EntryPoint) -> Command:
+    """The command, or `Unavailable` naming the package it misses: a device has no server's ones."""
+    try:
+        command: Command = entry.load()
+    except ModuleNotFoundError as missing:
+        raise Unavailable(
+            f"{missing.name} is not installed; do: pip install 'edge-sdk[server]'"
+        ) from missing
+    return command
+
+
+def _listing(entries: Sequence[EntryPoint]) -> str:
+    """One line for each command; of one that cannot be loaded here, what it needs."""
+    lines = ["commands (each has --help):"]
+    for entry in entries:
+        try:
+            summary = _loaded(entry).summary
+        except Unavailable:
+            summary = "(needs edge-sdk[server])"
+        lines.append(f"  {entry.name:<10}{summary}")
+    return "\n".join(lines)
 
 
 class _Parser(argparse.ArgumentParser):

@@ -53,11 +53,11 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     _add_build(verbs.add_parser("build", help="make a plan from a forward ONNX model"))
 
     show = verbs.add_parser("show", help="describe a plan")
-    show.add_argument("plan", type=Path)
+    show.add_argument("plan", type=Path, help="plan bundle")
     _add_measuring(show)
 
     cuts = verbs.add_parser("cuts", help="list where a model can be cut, for --stages and --cut")
-    cuts.add_argument("model", type=Path)
+    cuts.add_argument("model", type=Path, help="forward ONNX file")
     _add_measuring(cuts)
 
     zoo = verbs.add_parser("zoo", help="write a small model to start from, as an ONNX file")
@@ -65,10 +65,10 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         "architecture", help="mlp, cnn, lenet, resnet8, …; a wrong name lists them all"
     )
     zoo.add_argument("--input", type=_shape, required=True, help="one example, e.g. 1x28x28")
-    zoo.add_argument("--classes", type=int, required=True)
+    zoo.add_argument("--classes", type=int, required=True, help="outputs of the last layer")
     zoo.add_argument("--scale", type=float, help="input is multiplied by this inside the graph")
-    zoo.add_argument("--seed", type=int, default=0)
-    zoo.add_argument("-o", "--output", type=Path, required=True)
+    zoo.add_argument("--seed", type=int, default=0, help="of the first weights (default 0)")
+    zoo.add_argument("-o", "--output", type=Path, required=True, help="ONNX file to write")
 
 
 def _add_build(build: argparse.ArgumentParser) -> None:
@@ -77,11 +77,13 @@ def _add_build(build: argparse.ArgumentParser) -> None:
         "--loss", required=True, help="cross-entropy, binary-cross-entropy, dice, mse, l1 or huber"
     )
     build.add_argument("--label-smoothing", type=float, metavar="SHARE", help="of cross-entropy")
-    build.add_argument("--ignore-index", type=int, metavar="CLASS", help="target that counts not")
+    build.add_argument(
+        "--ignore-index", type=int, metavar="CLASS", help="target left out of the loss"
+    )
     build.add_argument("--class-weights", type=_numbers, metavar="W,...", help="of cross-entropy")
     build.add_argument("--optimizer", default="sgd", help="sgd, nesterov, adam or adamw")
     build.add_argument("--momentum", type=float, help="default 0.9; of Adam the first decay rate")
-    build.add_argument("--weight-decay", type=float)
+    build.add_argument("--weight-decay", type=float, help="default 0")
     build.add_argument("--clip-norm", type=float, help="longest gradient")
     build.add_argument("--proximal", action="store_true", help="inputs for FedProx")
     build.add_argument("--correction", action="store_true", help="a term added to each gradient")
@@ -89,7 +91,12 @@ def _add_build(build: argparse.ArgumentParser) -> None:
     build.add_argument(
         "--recompute", action="store_true", help="less memory for a little more time"
     )
-    build.add_argument("--batch-norm", choices=["train", "frozen"], default="train")
+    build.add_argument(
+        "--batch-norm",
+        choices=["train", "frozen"],
+        default="train",
+        help="statistics of each batch, or those the model came with (default train)",
+    )
     build.add_argument("--freeze", metavar="REGEX", help="weights that stay as they are")
     build.add_argument(
         "--stages",

@@ -32,7 +32,9 @@ class Command(NamedTuple):
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("fleet", type=Path, metavar="FLEET.toml")
+    parser.add_argument(
+        "fleet", type=Path, metavar="FLEET.toml", help="devices, links, data, server"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures here")
     parser.add_argument("--plot", type=Path, metavar="FILE.png", help="draw here")
     parser.add_argument("--rounds", type=int, help="instead of the file's")
