@@ -96,7 +96,7 @@ async def test_declining_does_not_lengthen_the_pause_that_it_led_to(tmp_path: Pa
     async with serving(tmp_path, outside=outside, pace_s=10, cohort=1) as at, device(at, 0) as a:
         most_s = recess_s(fruitless=PATIENT_ROUNDS, pace_s=10)
         declined = 0
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while declined < PATIENT_ROUNDS + 4:
                 answer = await a.transport.check_in(CheckIn())
                 if isinstance(answer, Task):
