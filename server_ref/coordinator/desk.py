@@ -140,8 +140,6 @@ class Desk:
         parts, run = self._parts, self._parts.run.run
         last = {d: one.last_round for d, one in parts.ledger.accounts.items() if one.last_round}
 
-        pending = parts.traffic.pending_by_device()
-
         def query(connection: Connection) -> _Recorded:
             return _Recorded(
                 identities.device_rows(connection),
@@ -150,8 +148,10 @@ class Desk:
                 pending,
             )
 
-        found = await asyncio.to_thread(parts.read, query)
-        return tuple(self._device(row, found) for row in found.rows)
+        async with parts.recording:
+            pending = parts.traffic.pending_by_device()
+            found = await asyncio.to_thread(parts.read, query)
+            return tuple(self._device(row, found) for row in found.rows)
 
     async def revoke(self, wanted: str) -> Device:
         """Withdraw a device, by id or name; a place it holds is free for others.

@@ -68,6 +68,8 @@ class RunParts:
     traffic: TrafficCounter
     news: News = dataclasses.field(default_factory=News)
     ledger: Ledger = dataclasses.field(default_factory=Ledger)
+    recording: asyncio.Lock = dataclasses.field(default_factory=asyncio.Lock)
+    """Held while counts are on their way to the database: then they are neither here nor there."""
 
     def tell(
         self, kind: EventKind, *, number: int | None = None, device: str | None = None, text: str
@@ -100,9 +102,10 @@ class RunParts:
         Raises:
             Refused: `storage`; the counts are kept for the next time.
         """
-        counts = self.traffic.drain()
-        try:
-            await self.write(lambda c: records.add_traffic(c, self.run.run, counts))
-        except Refused:
-            self.traffic.put_back(counts)
-            raise
+        async with self.recording:
+            counts = self.traffic.drain()
+            try:
+                await self.write(lambda c: records.add_traffic(c, self.run.run, counts))
+            except Refused:
+                self.traffic.put_back(counts)
+                raise

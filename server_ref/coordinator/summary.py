@@ -18,8 +18,9 @@ async def summarise(parts: RunParts, cycle: Cycle, *, devices: int) -> RunSummar
     A run counts as finished once its last version is published and, where versions are evaluated,
     evaluated too.
     """
-    found = await asyncio.to_thread(parts.read, partial(_rounds, run=parts.run.run))
-    rounds = tuple(_round(parts, cycle, *one) for one in found)
+    async with parts.recording:
+        found = await asyncio.to_thread(parts.read, partial(_rounds, run=parts.run.run))
+        rounds = tuple(_round(parts, cycle, *one) for one in found)
     pending = parts.evaluate is not None and any(
         row.state == "published" and not row.measured for row, _, _ in found
     )
