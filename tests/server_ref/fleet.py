@@ -148,10 +148,9 @@ def state_of(at: Listening, version: int | None = None) -> ModelState:
 
 
 async def version_made(at: Listening, version: int) -> ModelState:
-    """Wait until a version is there."""
-    run = parts_of(at).run.run
+    """Wait until a version is there, and the server goes by it."""
     for _ in range(200):
-        if parts_of(at).read(lambda c: records.last_version(c, run)) >= version:
+        if at.opened.coordinator._cycle.model_version >= version:
             return state_of(at, version)
         await asyncio.sleep(0.02)
     raise AssertionError(f"version {version} was not made")
