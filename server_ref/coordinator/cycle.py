@@ -78,6 +78,7 @@ class Cycle:
     async def start(self) -> None:
         """Take the run up where the state folder left it."""
         parts = self._parts
+        await self._in_thread(self._drop_unrecorded)  # what a crash kept from being dropped
         rows = parts.read(lambda c: records.rounds(c, parts.run.run))
         self.last_round = rows[-1].number if rows else 0
         self.recent_s = [r.closed_at - r.opened_at for r in rows if r.closed_at is not None][
@@ -343,6 +344,12 @@ class Cycle:
             logs_from = oldest_log(ended, rows, keep=parts.settings.keep_logs)
             parts.folder.forget_chunk_logs(run, before=logs_from)
             forget_sessions(parts, up_to=self.last_round)
+        self._drop_unrecorded()
+
+    def _drop_unrecorded(self) -> None:
+        """Remove files of versions and memories that are not on record, or no longer."""
+        parts, run = self._parts, self._parts.run.run
+        with contextlib.suppress(OSError):
             parts.library.keep(
                 row.version for row in parts.read(partial(records.versions, run=run))
             )
