@@ -19,7 +19,7 @@ from edge_sdk.errors import EdgeError
 from edge_sdk.plan.split import Split
 from edge_sdk.values import Place, TrainSettings, Vector
 from edge_sdk.wire import HEADER_BYTES
-from edge_sdk.wire.batch import BATCH_HEADER_BYTES, unpack_batch
+from edge_sdk.wire.batch import unpack_batch
 
 CHUNK_BYTES = 65_536
 
@@ -223,8 +223,3 @@ def _frames(parts: Sequence[bytes]) -> int:
     """Bytes of float32 snapshots in frames of at most `CHUNK_BYTES`."""
     room = CHUNK_BYTES - HEADER_BYTES
     return sum(len(part) + HEADER_BYTES * -(-len(part) // room) for part in parts)
-
-
-def headers_share(traffic: Traffic, steps: int) -> float:
-    """Share of what goes up in messages that is header."""
-    return steps * BATCH_HEADER_BYTES / max(traffic.messages_up, 1)

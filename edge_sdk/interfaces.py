@@ -4,7 +4,7 @@ Any object with these methods will do; `edge_sdk.testing` has a public `check_*`
 says whether the contract below is kept.
 """
 
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol, TypeVar, runtime_checkable
 
 import numpy as np
@@ -292,6 +292,3 @@ class Clock(Protocol):
     async def sleep(self, seconds: float) -> None:
         """Let that much of this clock's time pass."""
         ...
-
-
-FrameStream = AsyncIterator[bytes]

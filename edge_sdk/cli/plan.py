@@ -62,7 +62,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 
     zoo = verbs.add_parser("zoo", help="write a small model to start from, as an ONNX file")
     zoo.add_argument(
-        "architecture", help="mlp, cnn, lenet, resnet8, …; a wrong name lists them all"
+        "architecture", help="mlp, cnn, lenet5, resnet8, …; a wrong name lists them all"
     )
     zoo.add_argument("--input", type=_shape, required=True, help="one example, e.g. 1x28x28")
     zoo.add_argument("--classes", type=int, required=True, help="outputs of the last layer")

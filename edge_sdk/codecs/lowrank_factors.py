@@ -20,7 +20,6 @@ from edge_sdk.values import Vector
 MOST_FACTOR = 2047
 """Largest magnitude of an element of u or v: products are exact in float32."""
 MOST_RANK = 63
-_MOST_MATRICES = 2**12 - 1
 _SIZE_BITS = 23
 _MOST_SCALE = 0x7000
 """Upper half of 2**97: products and sums of components stay float32."""
