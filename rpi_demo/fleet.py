@@ -118,7 +118,7 @@ def _stop(*_: object) -> None:
 def main() -> int:
     """Run the demonstration; the exit status is 0 when the run finished."""
     arguments = _arguments()
-    console = Console()
+    console = Console(width=None if sys.stdout.isatty() else 120)  # a file has no edge to wrap at
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _stop)
     try:
