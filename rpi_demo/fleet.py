@@ -17,7 +17,7 @@ from edge_sdk.authoring import build_plan, zoo
 from edge_sdk.codecs import codec_from_spec
 from edge_sdk.errors import EdgeError, Misuse, Unavailable
 from edge_sdk.interfaces import Batch
-from edge_sdk.values import RunSummary
+from edge_sdk.values.summaries import RunSummary
 from rpi_demo import partition, processes, report, watch
 from rpi_demo.operator_api import Operator
 

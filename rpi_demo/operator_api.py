@@ -5,7 +5,7 @@ import time
 
 from edge_sdk.errors import Unreachable
 from edge_sdk.transport.operator import OperatorClient
-from edge_sdk.values import RunSummary
+from edge_sdk.values.summaries import RunSummary
 
 
 class Operator:

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from rich.console import Console
 from rich.table import Table
 
-from edge_sdk.values import RoundSummary, RunSummary
+from edge_sdk.values.summaries import RoundSummary, RunSummary
 
 FLOAT32_BYTES = 4
 

@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 
 from edge_sdk.errors import Unavailable
-from edge_sdk.values import RoundSummary, RunSummary
+from edge_sdk.values.summaries import RoundSummary, RunSummary
 
 PERIOD_S = 0.15
 

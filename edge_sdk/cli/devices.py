@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from edge_sdk.cli.command import Command
 from edge_sdk.cli.operating import add_server_arguments, ask, show, size, sure, table
-from edge_sdk.values import Device
+from edge_sdk.values.operating import Device
 
 ACTIONS = {
     "revoke": "its token is refused from now on; what it sent stays counted",

@@ -8,7 +8,7 @@ import numpy as np
 from edge_sdk.authoring import inference_model, with_weights
 from edge_sdk.errors import Corrupt
 from edge_sdk.plan import load_plan
-from edge_sdk.values import RunSummary
+from edge_sdk.values.summaries import RunSummary
 
 
 def write_model(

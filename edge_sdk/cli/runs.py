@@ -8,7 +8,7 @@ from edge_sdk.cli.command import Command
 from edge_sdk.cli.operating import add_server_arguments, ask, show, size, sure, table
 from edge_sdk.errors import Unavailable
 from edge_sdk.transport.operator import OperatorClient
-from edge_sdk.values import RoundSummary, RunSummary
+from edge_sdk.values.summaries import RoundSummary, RunSummary
 
 SHOWN_ROUNDS = 15
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 from edge_sdk.cli.command import Command
 from edge_sdk.cli.operating import add_server_arguments, ask, duration_s, moment, show, table
-from edge_sdk.values import JoinToken, NewToken
+from edge_sdk.values.operating import JoinToken, NewToken
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -19,10 +19,11 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
+from edge_sdk.engines.allocation import return_freed_memory
 from edge_sdk.engines.further import FurtherInputs, further_names
 from edge_sdk.engines.measure import Measure
 from edge_sdk.engines.schedule import batches_of, schedule
-from edge_sdk.engines.sessions import open_session, return_freed_memory, runtime_errors
+from edge_sdk.engines.sessions import open_session, runtime_errors
 from edge_sdk.engines.tally import Step, Tally
 from edge_sdk.errors import Corrupt, Misuse
 from edge_sdk.interfaces import Batch, Dataset, KeepGoing

@@ -3,7 +3,6 @@
 Settings, measured on x86-64 with onnxruntime 1.31: see `edge_sdk.engines.onnxruntime`.
 """
 
-import ctypes
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -21,9 +20,6 @@ from onnxruntime.capi.onnxruntime_pybind11_state import (
 
 from edge_sdk.errors import Corrupt, Unavailable
 
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
-"""Names of mallopt(3) settings, from glibc's `malloc.h`."""
-
 _BAD_GRAPH = (
     EPFail,
     Fail,
@@ -34,19 +30,6 @@ _BAD_GRAPH = (
     RuntimeException,
     RuntimeError,  # what a run with IO binding raises for any failure
 )
-
-
-def return_freed_memory() -> bool:
-    """Make glibc give freed blocks of 64 KiB and more back to the system, for good.
-
-    Returns:
-        Whether it did; False where the C library is another one.
-    """
-    try:
-        mallopt = ctypes.CDLL(None).mallopt
-    except (OSError, AttributeError, TypeError):  # musl; macOS; Windows takes no None
-        return False
-    return bool(mallopt(_M_MMAP_THRESHOLD, 65536) and mallopt(_M_TRIM_THRESHOLD, 65536))
 
 
 def open_session(graph: bytes, what: str, *, threads: int, arena: bool) -> ort.InferenceSession:

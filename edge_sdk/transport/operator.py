@@ -34,17 +34,9 @@ from edge_sdk.protocol import (
 )
 from edge_sdk.transport.address import checked_base, trust
 from edge_sdk.transport.faults import sentence
-from edge_sdk.values import (
-    Costs,
-    Device,
-    Enrolled,
-    JoinToken,
-    MadeToken,
-    NewToken,
-    Refusal,
-    Rollback,
-    RunSummary,
-)
+from edge_sdk.values import Enrolled, Refusal
+from edge_sdk.values.operating import Costs, Device, JoinToken, MadeToken, NewToken, Rollback
+from edge_sdk.values.summaries import RunSummary
 
 Message = TypeVar("Message")
 

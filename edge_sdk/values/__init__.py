@@ -6,6 +6,9 @@ refused, every number bounded, so that the same class checks a JSON body and a c
 
 Rules: units are in names; `None` means "cannot tell" and is never written as zero; integers that
 cross JSON or SQLite stay below 2**53; cumulative counters mean something only as differences.
+
+What only operators and servers need is imported from `values.operating` and `values.summaries`, so
+that a device does not pay for it.
 """
 
 from edge_sdk.values.decisions import Checkpoint, Choice, Evaluation, Trained, TrainSettings
@@ -21,21 +24,6 @@ from edge_sdk.values.messages import (
     Refusal,
     Task,
     Wait,
-)
-from edge_sdk.values.operating import (
-    Costs,
-    CostsOfRound,
-    Device,
-    Event,
-    EventKind,
-    JoinToken,
-    MadeToken,
-    Moment,
-    NewToken,
-    PhaseCosts,
-    Refusals,
-    Rollback,
-    TokenId,
 )
 from edge_sdk.values.reports import (
     Cost,
@@ -66,7 +54,6 @@ from edge_sdk.values.scalars import (
     Token,
     Way,
 )
-from edge_sdk.values.summaries import RoundSummary, RunSummary
 from edge_sdk.values.vectors import Coordinates, Layout, Parameter, Piece, Place, Tensors, Vector
 
 __all__ = [
@@ -79,11 +66,8 @@ __all__ = [
     "Commit",
     "Coordinates",
     "Cost",
-    "Costs",
-    "CostsOfRound",
     "Count",
     "Decline",
-    "Device",
     "DeviceId",
     "DeviceReport",
     "Digest",
@@ -91,23 +75,16 @@ __all__ = [
     "Enrol",
     "Enrolled",
     "Evaluation",
-    "Event",
-    "EventKind",
     "Facts",
     "Finished",
     "Goodput",
-    "JoinToken",
     "LateCosts",
     "Layout",
     "LinkType",
-    "MadeToken",
     "Memory",
-    "Moment",
-    "NewToken",
     "Outcome",
     "Parameter",
     "Phase",
-    "PhaseCosts",
     "Piece",
     "Place",
     "Progress",
@@ -115,11 +92,7 @@ __all__ = [
     "Reading",
     "Receipt",
     "Refusal",
-    "Refusals",
-    "Rollback",
-    "RoundSummary",
     "RunId",
-    "RunSummary",
     "Seconds",
     "Seed",
     "ShortText",
@@ -127,7 +100,6 @@ __all__ = [
     "Task",
     "Tensors",
     "Token",
-    "TokenId",
     "TrainSettings",
     "Trained",
     "Vector",

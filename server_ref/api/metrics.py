@@ -12,7 +12,8 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector
 
-from edge_sdk.values import Costs, RunSummary
+from edge_sdk.values.operating import Costs
+from edge_sdk.values.summaries import RunSummary
 from server_ref.api.exchange import Exchange
 from server_ref.coordinator import Coordinator
 

@@ -6,7 +6,7 @@ from aiohttp import web
 
 from edge_sdk.errors import Malformed, Reason, Refused
 from edge_sdk.protocol import JSON_TYPE, WEIGHTS_TYPE
-from edge_sdk.values import NewToken, Refusals, Rollback
+from edge_sdk.values.operating import NewToken, Refusals, Rollback
 from server_ref.api.exchange import Exchange
 
 # ------------------------------------------------------------------ runs

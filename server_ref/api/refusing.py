@@ -10,7 +10,7 @@ from aiohttp import web
 
 from edge_sdk.errors import Malformed, Reason, Refused
 from edge_sdk.protocol import HTTP_STATUS, JSON_TYPE, dump_json, refusal_from
-from edge_sdk.values import Event
+from edge_sdk.values.operating import Event
 from server_ref.api.exchange import Api, Exchange
 from server_ref.logs import request_id
 

@@ -12,23 +12,25 @@ from edge_sdk.protocol.split import SPLIT
 from edge_sdk.values import (
     CheckIn,
     Commit,
-    Costs,
     Decline,
-    Device,
     Enrol,
     Enrolled,
     Finished,
-    JoinToken,
-    MadeToken,
-    NewToken,
     Progress,
     Receipt,
-    Refusals,
-    Rollback,
-    RunSummary,
     Task,
     Wait,
 )
+from edge_sdk.values.operating import (
+    Costs,
+    Device,
+    JoinToken,
+    MadeToken,
+    NewToken,
+    Refusals,
+    Rollback,
+)
+from edge_sdk.values.summaries import RunSummary
 from server_ref.api import (
     devices,
     downloads,

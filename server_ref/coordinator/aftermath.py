@@ -5,7 +5,8 @@ import logging
 from functools import partial
 
 from edge_sdk.errors import EdgeError
-from edge_sdk.values import Evaluation, RoundSummary, RunSummary
+from edge_sdk.values import Evaluation
+from edge_sdk.values.summaries import RoundSummary, RunSummary
 from server_ref.coordinator.cycle import Cycle
 from server_ref.coordinator.measuring import measured, tell_unmeasured
 from server_ref.coordinator.parts import Evaluate, RunParts

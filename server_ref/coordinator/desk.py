@@ -7,16 +7,8 @@ from functools import partial
 from typing import Literal, NamedTuple
 
 from edge_sdk.errors import Reason, Refused
-from edge_sdk.values import (
-    CheckIn,
-    Costs,
-    Device,
-    Enrolled,
-    JoinToken,
-    MadeToken,
-    NewToken,
-    Vector,
-)
+from edge_sdk.values import CheckIn, Enrolled, Vector
+from edge_sdk.values.operating import Costs, Device, JoinToken, MadeToken, NewToken
 from server_ref.coordinator.current import CurrentRound
 from server_ref.coordinator.cycle import Cycle
 from server_ref.coordinator.identity import Registry, find_device, hash_token

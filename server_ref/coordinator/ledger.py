@@ -7,16 +7,8 @@ import bisect
 import collections
 import dataclasses
 
-from edge_sdk.values import (
-    Commit,
-    Cost,
-    Costs,
-    CostsOfRound,
-    DeviceReport,
-    LateCosts,
-    Phase,
-    PhaseCosts,
-)
+from edge_sdk.values import Commit, Cost, DeviceReport, LateCosts, Phase
+from edge_sdk.values.operating import Costs, CostsOfRound, PhaseCosts
 
 UPDATE_S_BOUNDS = tuple(float(f"{base}e{power}") for power in range(-2, 4) for base in (1, 2, 5))
 """Classes of update times: 1, 2, 5 in every decade from 10 ms to 5,000 s."""

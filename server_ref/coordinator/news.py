@@ -5,7 +5,7 @@ import collections
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from edge_sdk.values import Event
+from edge_sdk.values.operating import Event
 
 MOST_WAITING = 256
 """Events a slow listener may fall behind; then it misses the oldest."""

@@ -10,7 +10,8 @@ from typing import Protocol, TypeVar
 
 from edge_sdk.errors import Refused
 from edge_sdk.plan import Plan
-from edge_sdk.values import Commit, Evaluation, Event, EventKind, Vector
+from edge_sdk.values import Commit, Evaluation, Vector
+from edge_sdk.values.operating import Event, EventKind
 from server_ref.coordinator.identity import new_token
 from server_ref.coordinator.ledger import Ledger
 from server_ref.coordinator.news import News

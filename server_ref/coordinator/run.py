@@ -18,10 +18,10 @@ from edge_sdk.values import (
     Finished,
     Progress,
     Receipt,
-    RunSummary,
     Task,
     Wait,
 )
+from edge_sdk.values.summaries import RunSummary
 from edge_sdk.wire import Frame
 from server_ref import rounds
 from server_ref.coordinator.current import CurrentRound

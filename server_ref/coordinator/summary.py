@@ -4,7 +4,7 @@ import asyncio
 from functools import partial
 from typing import Literal
 
-from edge_sdk.values import RoundSummary, RunSummary
+from edge_sdk.values.summaries import RoundSummary, RunSummary
 from server_ref.coordinator.cycle import Cycle
 from server_ref.coordinator.parts import RunParts
 from server_ref.coordinator.staging import versions_wanted

@@ -1,6 +1,6 @@
 """Sentences for the operator's terminal. Pure."""
 
-from edge_sdk.values import RoundSummary, RunSummary
+from edge_sdk.values.summaries import RoundSummary, RunSummary
 
 FALL = 0.2
 """An accuracy this much below the best so far is no noise."""

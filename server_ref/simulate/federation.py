@@ -21,7 +21,8 @@ from edge_sdk.interfaces import Policy
 from edge_sdk.plan import Plan
 from edge_sdk.runtime.backoff import Backoff
 from edge_sdk.runtime.loop import Loop
-from edge_sdk.values import Evaluation, RunSummary, Vector
+from edge_sdk.values import Evaluation, Vector
+from edge_sdk.values.summaries import RunSummary
 from server_ref.coordinator import Opened, Surroundings, open_run
 from server_ref.settings import Settings
 from server_ref.simulate.device import MIDNIGHT_S, Character, Device, Engines, Pool, World

@@ -5,7 +5,7 @@ import json
 from collections.abc import Sequence
 from typing import Literal
 
-from edge_sdk.values import RoundSummary
+from edge_sdk.values.summaries import RoundSummary
 
 Ending = Literal["counted", "late", "gave-up", "sat-out", "open"]
 """`counted`: the server gave a receipt. `late`: the round closed before the update was there.

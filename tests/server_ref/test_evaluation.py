@@ -12,7 +12,8 @@ import pytest
 
 from edge_sdk.authoring import build_plan, zoo
 from edge_sdk.errors import Corrupt, Misuse
-from edge_sdk.values import CheckIn, Evaluation, Finished, RoundSummary, RunSummary, Vector
+from edge_sdk.values import CheckIn, Evaluation, Finished, Vector
+from edge_sdk.values.summaries import RoundSummary, RunSummary
 from server_ref.app import Listening
 from server_ref.coordinator import Surroundings
 from server_ref.coordinator.telling import fall_line, round_line

@@ -15,7 +15,8 @@ from edge_sdk.errors import Misuse
 from edge_sdk.protocol import MODEL, PLAN, RUN, RUNS
 from edge_sdk.testing import check_decline, check_transport
 from edge_sdk.transport.http import HttpTransport
-from edge_sdk.values import CheckIn, Evaluation, Finished, RunSummary, Vector, Wait
+from edge_sdk.values import CheckIn, Evaluation, Finished, Vector, Wait
+from edge_sdk.values.summaries import RunSummary
 from edge_sdk.wire import Frame, unpack
 from server_ref.app import Listening
 from server_ref.coordinator import Surroundings

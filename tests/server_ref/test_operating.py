@@ -19,14 +19,12 @@ from edge_sdk.values import (
     DeviceReport,
     Enrol,
     Enrolled,
-    Event,
     Facts,
     Finished,
     LateCosts,
-    NewToken,
-    Refusals,
     Wait,
 )
+from edge_sdk.values.operating import Event, NewToken, Refusals
 from server_ref.app import Listening
 from server_ref.coordinator import Surroundings
 from tests.server_ref.serving import DIMENSION, ScriptedDevice, device, http, serving

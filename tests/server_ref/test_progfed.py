@@ -21,7 +21,8 @@ from edge_sdk.errors import Reason, Refused
 from edge_sdk.plan import Plan, load_plan
 from edge_sdk.runtime.client import Client
 from edge_sdk.testing import ScriptedSensor
-from edge_sdk.values import Choice, Evaluation, Reading, RoundSummary, RunSummary, Task, Vector
+from edge_sdk.values import Choice, Evaluation, Reading, Task, Vector
+from edge_sdk.values.summaries import RoundSummary, RunSummary
 from server_ref.app import Listening
 from server_ref.evaluation import evaluator
 from server_ref.store import records

@@ -6,7 +6,7 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import TypeVar
 
-from edge_sdk.values import RoundSummary
+from edge_sdk.values.summaries import RoundSummary
 from server_ref.coordinator import Surroundings
 from server_ref.store import Change, Connection, Database
 from tests.server_ref.serving import device, serving
