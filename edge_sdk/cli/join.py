@@ -15,7 +15,7 @@ from edge_sdk.cli.conditions import (
     quotas_of,
 )
 from edge_sdk.datasets import load_npz
-from edge_sdk.engines.allocation import share_one_arena
+from edge_sdk.engines.allocation import keep_heap_small
 from edge_sdk.runtime.client import Client
 
 
@@ -53,7 +53,7 @@ def add_device_arguments(parser: argparse.ArgumentParser) -> None:
 
 def take_part(url: str, arguments: argparse.Namespace) -> int:
     """Be the device that `arguments` describe until the run is finished; the exit status."""
-    share_one_arena()
+    keep_heap_small()
     logging.basicConfig(
         level=logging.DEBUG if arguments.verbose else logging.INFO,
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",

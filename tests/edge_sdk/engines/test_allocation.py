@@ -7,8 +7,8 @@ import sys
 import pytest
 
 SCRIPT = """
-from edge_sdk.engines.allocation import return_freed_memory, share_one_arena
-print(share_one_arena(), return_freed_memory())
+from edge_sdk.engines.allocation import return_freed_memory, keep_heap_small
+print(keep_heap_small(), return_freed_memory())
 """
 
 
