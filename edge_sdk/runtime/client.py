@@ -153,6 +153,7 @@ class Client:
         )
         self._answer: Task | Wait | Finished | None = None
         self._wait_s = 0.0
+        self._to_prepare = True
         self._given_back: tuple[str, int] | None = None
         self._attempt: Attempt | None = None
 
@@ -190,6 +191,7 @@ class Client:
             return None
         if (under_way := self._folder.spool.load()) is not None:
             return await self._deliver(under_way, first_try=False)
+        await self._prepare()
         log = PhaseLog(self._steward.look)
         self._answer = task = await self._transport.check_in(self._check_in())
         return await self._take(task, log) if isinstance(task, Task) else None
@@ -272,6 +274,16 @@ class Client:
         self._folder.acquire()
         self._open()
         await self._membership.join(examples=len(self._data))
+
+    async def _prepare(self) -> None:
+        """Have the plan before the first task, if the server told which it will be."""
+        plan, self._to_prepare = self._membership.plan if self._to_prepare else None, False
+        if plan is None:
+            return
+        try:
+            await self._bench.prepare(plan)
+        except (Unreachable, Refused, Malformed) as error:  # the task itself will tell
+            _log.info("plan not fetched ahead: %s", error)
 
     def _open(self) -> None:
         """Take up the books, and a sensor of its own again after `close`."""

@@ -63,6 +63,11 @@ class Membership:
         """Whether the transport was told who this device is."""
         return self._identity is not None
 
+    @property
+    def plan(self) -> str | None:
+        """Digest of the plan that the server works with, as far as it told."""
+        return None if self._identity is None else self._identity.plan
+
     async def join(self, *, examples: int) -> None:
         """Be the device of an earlier start, or enrol as a new one.
 

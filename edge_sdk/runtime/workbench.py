@@ -133,6 +133,16 @@ class Workbench:
             lambda _: self._save(plan, weights, trained, task=task, choice=choice, log=log)
         )
 
+    async def prepare(self, digest: str) -> None:
+        """Fetch a plan before there is a task for it: on a slow link it would eat the deadline.
+
+        Raises:
+            Unreachable, Refused, Malformed: by the server; a task will try again.
+            Misuse: the data does not fit the plan.
+        """
+        if self.fault_of(digest) is None:
+            await self._fetch_plan(digest)
+
     async def _fetch_plan(self, digest: str) -> Plan | NothingToSend:
         """The task's plan: from memory, from disk or from the server."""
         if self._plan is None or self._plan.digest != digest:

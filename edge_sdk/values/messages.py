@@ -43,6 +43,9 @@ class Enrolled:
 
     device: DeviceId
     token: Token
+    plan: Digest | None = None
+    """The plan that tasks will name, so that the device can fetch it before it has a deadline; None
+    where the server does not tell."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)

@@ -190,7 +190,7 @@ class Desk:
         token = self._parts.outside.new_token()
         await self._parts.write(lambda c: identities.offer_token(c, device, hash_token(token)))
         self._devices.offer(hash_token(token), device)
-        return Enrolled(device=device, token=token)
+        return Enrolled(device=device, token=token, plan=self._parts.plan.digest)
 
     async def _find(self, wanted: str) -> str:
         names = await asyncio.to_thread(self._parts.read, identities.device_names)

@@ -97,7 +97,7 @@ class Coordinator:
         if new:
             self._parts.tell("device-joined", device=device, text=request.facts.name)
             self._parts.outside.tell(f"device {device} joined, named {request.facts.name!a}")
-        return Enrolled(device=device, token=token)
+        return Enrolled(device=device, token=token, plan=self.plan.digest)
 
     async def check_in(
         self, device: str, request: CheckIn, *, still_there: Callable[[], bool] = lambda: True
