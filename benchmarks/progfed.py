@@ -29,14 +29,14 @@ from edge_sdk.datasets import ArrayDataset
 from edge_sdk.engines.onnxruntime import OnnxRuntimeEngine
 from edge_sdk.interfaces import Codec
 from edge_sdk.plan import Plan
+from edge_sdk.plan.segments import Spans
 from edge_sdk.values import Piece, Place, TrainSettings, Vector
 from edge_sdk.wire import HEADER_BYTES
-from server_ref.aggregate import WeightedSum
+from server_ref.aggregate import WeightedSum, move
 from server_ref.growth import Growth, Past, Schedule, Turn, learning_rate, next_turn
 
 DIGITS = Path(__file__).parents[1] / "rpi_demo" / "digits.npz"
 Array = NDArray[np.generic]
-Indices = NDArray[np.int64]
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,7 +147,8 @@ class Federation:
         shards = np.array_split(order, case.devices)
         self.devices = [ArrayDataset(x[s], y[s]).fit(self.plan) for s in shards]
         self.test = ArrayDataset(arrays["x_test"], _targets(arrays["y_test"])).fit(self.plan)
-        self.whole = whole_weights(self.plan)
+        self.whole = self.plan.whole_weights()
+        self.segments = self.plan.segments()
 
     def growth(self, method: Method) -> Growth:
         """The method's stages."""
@@ -168,22 +169,6 @@ def _plan(model: onnx.ModelProto, case: Case, loss: str) -> Plan:
         stages=case.stages,
         name="progfed",
     )
-
-
-def positions(plan: Plan, stage: int) -> Indices:
-    """Where a stage's coordinates stand among all of the plan's."""
-    sizes = [parameter.size for parameter in plan.manifest.layout.parameters]
-    starts = np.concatenate([[0], np.cumsum(sizes)])
-    chosen = plan.manifest.stages[stage].parameters
-    return np.concatenate([np.arange(starts[i], starts[i + 1]) for i in chosen]).astype(np.int64)
-
-
-def whole_weights(plan: Plan) -> Vector:
-    """Initial weights of all stages and heads, in the plan's order."""
-    weights = np.zeros(plan.manifest.layout.size, np.float32)
-    for stage in range(plan.stages):
-        weights[positions(plan, stage)] = plan.initial_weights(stage)
-    return weights
 
 
 class Run:
@@ -217,10 +202,10 @@ class Run:
 
     def _round(self, turn: Turn, stage: int, *, number: int, growth: Growth) -> None:
         case, federation = self._federation.case, self._federation
-        where = positions(federation.plan, stage)
+        where = federation.segments.stage(stage)
         self._broadcast(where, number)
-        start = self._replica[where]
-        total = WeightedSum(len(where))
+        start = where.take(self._replica)
+        total = WeightedSum(where.size)
         for device, data in enumerate(federation.devices):
             seed = 1_000_000 * (self._seed + 1) + 1000 * number + device
             settings = TrainSettings(
@@ -235,21 +220,21 @@ class Run:
             pieces, size = _sent(self._up, trained.weights - start, seed)
             self.figures.bytes_up += size
             total.add(pieces, float(len(data)))
-        self._weights[where] = (self._weights[where] + total.mean()).astype(np.float32)
+        where.put(move(where.take(self._weights), total.mean()), self._weights)
 
-    def _broadcast(self, where: Indices, number: int) -> None:
+    def _broadcast(self, where: Spans, number: int) -> None:
         """Send every device what leads from the model it holds towards the server's.
 
         The first model is in the plan; what a codec left out goes with the next difference.
         """
-        missing = self._weights[where] - self._replica[where]
+        missing = where.take(self._weights) - where.take(self._replica)
         if not missing.any():
             return
         pieces, size = _sent(self._down, missing, 7_000_000 + number)
         moved = np.zeros_like(missing)
         for piece in pieces:
             piece.where.add(piece.values, moved)
-        self._replica[where] += moved
+        where.add(moved, self._replica)
         self.figures.bytes_down += size * len(self._federation.devices)
 
     def _engine(self, stage: int, *, warm_up: bool) -> OnnxRuntimeEngine:
@@ -262,7 +247,7 @@ class Run:
 
     def _quality(self, stage: int) -> float:
         judge = OnnxRuntimeEngine(self._federation.judge, stage=stage)
-        weights = self._weights[positions(self._federation.judge, stage)]
+        weights = self._federation.segments.stage(stage).take(self._weights)
         return judge.evaluate(weights, self._federation.test, batch_size=32).accuracy or 0.0
 
 
