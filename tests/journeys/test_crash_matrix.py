@@ -151,7 +151,11 @@ async def _die_at(
     for point in points:
         run = Run(prepared, folder / f"{point}", fatal=point)
         assert await run.finish() == wanted, f"another model after a death at moment {point}"
-        assert run.deaths == 1 or point > count - LAST_MOMENTS, f"moment {point} never came"
+        # How often the clock writes at the end varies; a death may be missing only if that very
+        # run had fewer moments.
+        came = len(run.trace.read_text().splitlines())
+        missing = point > max(came, count - LAST_MOMENTS)
+        assert run.deaths == 1 or missing, f"moment {point} of {came} never came"
         shutil.rmtree(folder / f"{point}")
 
 
